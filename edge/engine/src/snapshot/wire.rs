@@ -37,13 +37,13 @@ pub struct SnapshotWire {
     /// Which release serves which request.
     pub traffic: TrafficWire,
     /// Every release that a slot may name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::unique::map")]
     pub releases: BTreeMap<ReleaseId, ReleaseWire>,
     /// Named conditions.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::unique::map")]
     pub segments: BTreeMap<SegmentKey, SegmentWire>,
     /// The flags and their targeting in this environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::unique::map")]
     pub flags: BTreeMap<FlagKey, FlagWire>,
     /// What the edge does around a decision: hosts, timeouts, health.
     #[serde(default)]
@@ -76,7 +76,7 @@ pub struct TrafficWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<PinWire>,
     /// Weights that differ by region.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::unique::map")]
     pub regions: BTreeMap<RegionName, RegionWire>,
     /// Releases that were rolled back: their pins are void.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
