@@ -61,7 +61,7 @@ pub(crate) fn run_as_talk(command: &mut Command) -> Result<()> {
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     succeeded(command, &output)?;
-    String::from_utf8(output.stdout).with_context(|| format!("the output of {command:?} is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of {} is not UTF-8", shown(command)))
 }
 
 /// Like [`run_as_talk`], and ends the child when the limit has passed.
@@ -70,7 +70,7 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
         command.stdin(Stdio::null()).stdout(std::io::stderr()).spawn().with_context(|| cannot_start(command))?;
     match wait_within(&mut child, limit)? {
         Some(status) => check(command, status),
-        None => bail!("{command:?} did not end within {} s", limit.as_secs()),
+        None => bail!("{} did not end within {} s", shown(command), limit.as_secs()),
     }
 }
 
@@ -125,11 +125,17 @@ fn succeeded(command: &Command, output: &Output) -> Result<()> {
         return Ok(());
     }
     let talk = String::from_utf8_lossy(&output.stderr);
-    bail!("{command:?} failed with {}\n{}", output.status, talk.trim_end())
+    bail!("{} failed with {}\n{}", shown(command), output.status, talk.trim_end())
 }
 
 fn check(command: &Command, status: ExitStatus) -> Result<()> {
-    if status.success() { Ok(()) } else { bail!("{command:?} failed with {status}") }
+    if status.success() { Ok(()) } else { bail!("{} failed with {status}", shown(command)) }
+}
+
+/// The command line as a person would type it, without quoting: it is read and not run again.
+fn shown(command: &Command) -> String {
+    let parts = std::iter::once(command.get_program()).chain(command.get_args());
+    parts.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
 fn cannot_start(command: &Command) -> String {

@@ -120,7 +120,7 @@ pub(crate) fn toolchain(workspace: &Workspace) -> Result<Toolchain> {
                 return Ok(toolchain);
             }
             Err(error) => {
-                say(format_args!("setup: way `{}` does not work", way.name));
+                say(format_args!("setup: way `{}` does not work here", way.name));
                 failures.push(format!("  {}: {}\n", way.name, format!("{error:#}").replace('\n', "\n    ")));
             }
         }
