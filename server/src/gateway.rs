@@ -1,0 +1,15 @@
+//! The gateway: accepts requests, asks the engine, forwards to the release it names.
+//!
+//! Worker threads share nothing but health; every one has its listener, pools and engine
+//! instances. A new snapshot is prepared elsewhere and swapped in one step.
+
+pub mod access_log;
+pub mod breaker;
+mod clock;
+pub mod health;
+pub mod hosts;
+pub mod limits;
+pub mod mailbox;
+pub mod metrics;
+mod reach;
+pub mod state;
