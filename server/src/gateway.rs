@@ -5,11 +5,8 @@
 
 pub mod access_log;
 pub mod breaker;
-mod clock;
+mod gate;
 pub mod health;
 pub mod hosts;
 pub mod limits;
-pub mod mailbox;
 pub mod metrics;
-mod reach;
-pub mod state;
