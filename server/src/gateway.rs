@@ -4,9 +4,33 @@
 //! instances. A new snapshot is prepared elsewhere and swapped in one step.
 
 pub mod access_log;
+mod body;
 pub mod breaker;
+mod client_io;
+mod clock;
+mod connection;
+mod context;
+mod cookies;
+mod executor;
 mod gate;
+mod headers;
 pub mod health;
 pub mod hosts;
+mod ids;
 pub mod limits;
+mod link;
+mod listener;
+pub mod mailbox;
 pub mod metrics;
+pub mod plane;
+mod problem;
+mod proxy;
+mod reach;
+mod route;
+mod service;
+pub mod state;
+pub mod tls;
+mod tunnel;
+mod upstream;
+mod waits;
+mod worker;

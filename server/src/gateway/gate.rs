@@ -41,6 +41,8 @@ enum State {
     Raw,
     /// Refused: nothing more is read.
     Ended,
+    /// A violation inside a body: there is no head left to replace.
+    Broken(Reject),
 }
 
 /// What the reader may do next.
@@ -54,11 +56,9 @@ pub(super) enum Next {
     Wait,
     /// The stream is over for the parser.
     End,
+    /// The body that the parser is reading is broken; fail the read.
+    Fail(Reject),
 }
-
-/// A violation in the middle of a body: there is no head left to replace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BodyViolation(pub(super) Reject);
 
 impl Gate {
     pub(super) fn new(limits: HeadLimits) -> Self {
@@ -71,6 +71,7 @@ impl Gate {
         match self.state {
             _ if self.ready > 0 => Next::Deliver,
             State::Ended => Next::End,
+            State::Broken(why) => Next::Fail(why),
             State::Held => Next::Wait,
             _ => Next::Read,
         }
@@ -86,6 +87,11 @@ impl Gate {
         self.rejection
     }
 
+    /// Whether the answer to an upgrade is waited for.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, State::Held)
+    }
+
     /// Whether a head has begun and is not complete.
     pub(super) fn is_inside_head(&self) -> bool {
         matches!(self.state, State::Head(_)) && self.inbox.len() > self.ready
@@ -98,18 +104,23 @@ impl Gate {
 
     /// Judges bytes that were just read into the parser's own buffer. Returns how many of them,
     /// from the start, the parser may have; the rest is kept here or dropped.
-    pub(super) fn admit(&mut self, fresh: &[u8]) -> Result<usize, BodyViolation> {
+    pub(super) fn admit(&mut self, fresh: &[u8]) -> usize {
         if self.inbox.is_empty() {
-            let passed = self.scan(fresh)?;
-            if !matches!(self.state, State::Ended) {
+            let passed = self.scan(fresh);
+            if passed < fresh.len() && !self.is_over() {
                 self.inbox.extend_from_slice(&fresh[passed..]);
             }
             self.substitute();
-            return Ok(passed);
+            return passed;
         }
+        self.preload(fresh);
+        0
+    }
+
+    /// Judges bytes that are not in the parser's buffer.
+    pub(super) fn preload(&mut self, fresh: &[u8]) {
         self.inbox.extend_from_slice(fresh);
-        self.review()?;
-        Ok(0)
+        self.review();
     }
 
     /// Moves bytes that may be delivered; at most `room` of them.
@@ -125,12 +136,11 @@ impl Gate {
     }
 
     /// Says how the upgrade ended: with a tunnel, or with an ordinary answer.
-    pub(super) fn resume(&mut self, is_tunnel: bool) -> Result<(), BodyViolation> {
+    pub(super) fn resume(&mut self, is_tunnel: bool) {
         if matches!(self.state, State::Held) {
             self.state = if is_tunnel { State::Raw } else { State::Head(HeadReader::default()) };
-            self.review()?;
+            self.review();
         }
-        Ok(())
     }
 
     /// From here on bytes pass as they are.
@@ -148,13 +158,19 @@ impl Gate {
     }
 
     /// Scans what waits in the inbox behind the bytes that are ready.
-    fn review(&mut self) -> Result<(), BodyViolation> {
+    fn review(&mut self) {
         let inbox = std::mem::take(&mut self.inbox);
         let passed = self.scan(&inbox[self.ready..]);
         self.inbox = inbox;
-        self.ready += passed?;
+        self.ready += passed;
+        if self.is_over() {
+            self.inbox.truncate(self.ready);
+        }
         self.substitute();
-        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended | State::Broken(_))
     }
 
     /// Puts the substitute behind what may still be delivered, and drops the rest.
@@ -173,7 +189,7 @@ impl Gate {
     }
 
     /// How many bytes from the start may pass. A head counts when it is whole.
-    fn scan(&mut self, bytes: &[u8]) -> Result<usize, BodyViolation> {
+    fn scan(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
         while passed < bytes.len() {
             let rest = &bytes[passed..];
@@ -189,10 +205,10 @@ impl Gate {
                             BodyFraming::Length(length) => State::Length(length),
                         };
                     }
-                    Ok(None) => return Ok(passed),
+                    Ok(None) => return passed,
                     Err(why) => {
                         self.refuse(why);
-                        return Ok(passed);
+                        return passed;
                     }
                 },
                 State::Length(left) => {
@@ -210,15 +226,15 @@ impl Gate {
                         self.state = State::Head(HeadReader::default());
                     }
                     Err(why) => {
-                        self.state = State::Ended;
-                        return Err(BodyViolation(why));
+                        self.state = State::Broken(why);
+                        return passed;
                     }
                 },
-                State::Raw => return Ok(bytes.len()),
-                State::Held | State::Ended => return Ok(passed),
+                State::Raw => return bytes.len(),
+                State::Held | State::Ended | State::Broken(_) => return passed,
             }
         }
-        Ok(passed)
+        passed
     }
 }
 
