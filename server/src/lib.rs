@@ -1,1 +1,3 @@
-//! placeholder
+//! Bascule's gateway and command line.
+
+pub mod host;
