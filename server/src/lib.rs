@@ -1,3 +1,4 @@
 //! Bascule's gateway and command line.
 
+pub mod gateway;
 pub mod host;

@@ -104,8 +104,8 @@ impl EnvironmentState {
         match decided {
             Decided::Engine => {}
             Decided::ShadowDiffered => shard.count(Event::ShadowDiffered),
-            Decided::Fallback(FallbackCause::Trap) => shard.count(Event::FallbackTrap),
             Decided::Fallback(FallbackCause::Deadline) => shard.count(Event::FallbackDeadline),
+            Decided::Fallback(_) => shard.count(Event::FallbackTrap),
         }
         let route = decision.route;
         let used = route.unit.is_some() && route.unit == plan.minted_source();

@@ -132,7 +132,7 @@ impl Chunked {
         if byte == b'\r' {
             return Ok(State::TrailerLf);
         }
-        if self.trailers.len() >= MAX_TRAILER_BYTES {
+        if !is_text(byte) || self.trailers.len() >= MAX_TRAILER_BYTES {
             return Err(Reject::Trailer);
         }
         self.trailers.push(byte);

@@ -355,7 +355,7 @@ const fn table(accepted: &[u8]) -> [bool; 256] {
 /// RFC 9110, 5.6.2.
 static TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 /// RFC 3986 without `#`, and the few characters that browsers send unescaped.
-static TARGET: [bool; 256] = table(b"-._~:/?[]@!$&'()*+,;=%|\"{}^\\");
+static TARGET: [bool; 256] = table(b"-._~:/?[]@!$&'()*+,;=%|{}^\\");
 
 #[cfg(test)]
 mod tests;
