@@ -1,1 +1,7 @@
-//! placeholder
+//! The parts of the `bascule` binary: the gateway, its host of the edge module, and the command line.
+
+pub mod config;
+pub mod gateway;
+pub mod lifecycle;
+pub mod state_dir;
+pub mod telemetry;
