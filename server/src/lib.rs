@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod gateway;
+pub mod host;
 pub mod lifecycle;
+pub mod process;
 pub mod state_dir;
 pub mod telemetry;

@@ -100,18 +100,6 @@ pub fn filter(settings: &Settings) -> Result<EnvFilter, TelemetryError> {
         .map_err(|source| TelemetryError::Filter { filter: settings.filter.clone(), source })
 }
 
-/// The layer alone, for a subscriber of one's own.
-pub fn json_layer<S: Subscriber>(
-    settings: &Settings,
-    to: impl for<'w> MakeWriter<'w> + 'static,
-) -> impl Layer<S> + use<S> + 'static
-where
-    S: 'static,
-{
-    // Boxed, so that the writer's type does not show.
-    Box::new(layer(settings, Shape::Json, to)) as Box<dyn Layer<S> + Send + Sync>
-}
-
 fn layer<W>(settings: &Settings, shape: Shape, to: W) -> Records<W> {
     Records { environment: settings.environment.clone(), shape, to }
 }

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_cha
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use edge_engine::RouteReason;
 use serde::Serialize;
 
 use crate::telemetry::{self, Record};
@@ -30,46 +31,64 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// A request that was answered, or given up.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Access<'a> {
-    /// The app.
-    pub app: &'a str,
-    /// The environment; it becomes the record's.
-    #[serde(skip)]
-    pub environment: &'a str,
-    /// The request's id; it becomes the record's.
-    #[serde(skip)]
+/// One answered request.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Request id, as sent to upstream and client.
     pub request_id: &'a str,
-    /// The release that answered.
-    pub release: &'a str,
-    /// Its slot.
-    pub slot: &'a str,
-    /// Why this release.
-    pub reason: &'a str,
-    /// The method.
+    /// Method.
     pub method: &'a str,
-    /// The path without the query.
+    /// Host, lower-case, without port.
+    pub host: &'a str,
+    /// Path without query.
     pub path: &'a str,
-    /// `HTTP/1.1` or `HTTP/2`.
-    pub protocol: &'a str,
-    /// The status that the client got.
+    /// Status sent to the client.
     pub status: u16,
-    /// From the request's head to the response's head.
-    pub duration_ms: f64,
-    /// The snapshot that decided.
-    pub snapshot: u64,
+    /// Time until the response head was handed to the client's connection.
+    pub elapsed: Duration,
+    /// App and environment, when a host was found.
+    pub environment: Option<(&'a str, &'a str)>,
+    /// The release that answered, and why.
+    pub release: Option<(&'a str, RouteReason)>,
+    /// Code of the problem that the gateway itself answered with.
+    pub problem: Option<&'a str>,
+}
+
+/// Where entries go. One per process; `write` must not block.
+pub trait AccessLog: Send + Sync {
+    /// Takes one entry.
+    fn write(&self, entry: &Entry<'_>);
+}
+
+/// The `metadata` of a line.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    status: u16,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
 }
 
 /// The workers' side; a clone shares the queue.
 #[derive(Debug, Clone)]
-pub struct AccessLog {
+pub struct JsonLines {
     queue: SyncSender<Box<str>>,
     dropped: Arc<AtomicU64>,
+    /// Of requests that no environment has a host for.
+    environment: Arc<str>,
 }
 
-/// The thread's side. Dropping it when every [`AccessLog`] is gone waits until all is written.
+/// The thread's side. Dropping it when every [`JsonLines`] is gone waits until all is written.
 #[derive(Debug)]
 pub struct Writer {
     thread: Option<JoinHandle<()>>,
@@ -84,35 +103,25 @@ impl Drop for Writer {
     }
 }
 
-impl AccessLog {
-    /// Opens the destination and starts the writer.
-    pub fn start(to: &Destination) -> io::Result<(Self, Writer)> {
+impl JsonLines {
+    /// Opens the destination and starts the writer. `environment` is where this process runs, for
+    /// requests that belong to none.
+    pub fn start(to: &Destination, environment: &str) -> io::Result<(Self, Writer)> {
         let sink: Box<dyn Write + Send> = match to {
             Destination::Stdout => Box::new(io::stdout()),
             Destination::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
         };
-        Self::start_with(sink, QUEUE)
+        Self::start_with(sink, QUEUE, environment)
     }
 
-    fn start_with(sink: Box<dyn Write + Send>, capacity: usize) -> io::Result<(Self, Writer)> {
+    fn start_with(sink: Box<dyn Write + Send>, capacity: usize, environment: &str) -> io::Result<(Self, Writer)> {
         let (queue, lines) = sync_channel(capacity);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(&lines, BufWriter::new(sink), &lost))?;
-        Ok((Self { queue, dropped }, Writer { thread: Some(thread) }))
-    }
-
-    /// Writes a request down, unless the writer is too far behind.
-    pub fn record(&self, access: &Access<'_>) {
-        let line = format_line(access);
-        match self.queue.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        Ok((Self { queue, dropped, environment: environment.into() }, Writer { thread: Some(thread) }))
     }
 
     /// How many lines were lost.
@@ -121,20 +130,50 @@ impl AccessLog {
     }
 }
 
-fn format_line(access: &Access<'_>) -> Box<str> {
-    let record = Record {
-        timestamp: &telemetry::timestamp(jiff::Timestamp::now()),
-        level: "info",
-        message: "request",
-        service: telemetry::SERVICE,
-        environment: access.environment,
-        user_id: None,
-        request_id: (!access.request_id.is_empty()).then_some(access.request_id),
-        metadata: Some(access),
-    };
-    let mut line = serde_json::to_string(&record).expect("strings and finite numbers always serialise");
-    line.push('\n');
-    line.into_boxed_str()
+impl AccessLog for JsonLines {
+    fn write(&self, entry: &Entry<'_>) {
+        match self.queue.try_send(self.line(entry)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl JsonLines {
+    fn line(&self, entry: &Entry<'_>) -> Box<str> {
+        let metadata = Metadata {
+            method: entry.method,
+            host: entry.host,
+            path: entry.path,
+            status: entry.status,
+            duration_ms: milliseconds(entry.elapsed),
+            app: entry.environment.map(|(app, _)| app),
+            release: entry.release.map(|(release, _)| release),
+            reason: entry.release.map(|(_, reason)| reason.as_str()),
+            problem: entry.problem,
+        };
+        let record = Record {
+            timestamp: &telemetry::timestamp(jiff::Timestamp::now()),
+            level: "info",
+            message: "request",
+            service: telemetry::SERVICE,
+            environment: entry.environment.map_or(&*self.environment, |(_, environment)| environment),
+            user_id: None,
+            request_id: (!entry.request_id.is_empty()).then_some(entry.request_id),
+            metadata: Some(metadata),
+        };
+        let mut line = serde_json::to_string(&record).expect("strings and finite numbers always serialise");
+        line.push('\n');
+        line.into_boxed_str()
+    }
+}
+
+/// With microseconds and no more: 1.234.
+fn milliseconds(time: Duration) -> f64 {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
 }
 
 /// Writes what is there, and flushes when nothing more is, so that a quiet log is up to date.
@@ -174,21 +213,22 @@ mod tests {
 
     use super::*;
 
-    fn access() -> Access<'static> {
-        Access {
-            app: "web",
-            environment: "production",
+    fn entry() -> Entry<'static> {
+        Entry {
             request_id: "r-1",
-            release: "web-1.5.0",
-            slot: "green",
-            reason: "SPLIT",
             method: "GET",
+            host: "shop.example",
             path: "/cart",
-            protocol: "HTTP/1.1",
             status: 200,
-            duration_ms: 1.25,
-            snapshot: 7,
+            elapsed: Duration::from_micros(1250),
+            environment: Some(("web", "production")),
+            release: Some(("web-1.5.0", RouteReason::Split)),
+            problem: None,
         }
+    }
+
+    fn start(sink: impl Write + Send + 'static, capacity: usize) -> (JsonLines, Writer) {
+        JsonLines::start_with(Box::new(sink), capacity, "here").expect("a thread")
     }
 
     #[derive(Clone, Default)]
@@ -207,9 +247,9 @@ mod tests {
     #[test]
     fn each_request_is_one_json_line_in_the_shape_of_a_log_record() {
         let memory = Memory::default();
-        let (log, writer) = AccessLog::start_with(Box::new(memory.clone()), 16).expect("a thread");
-        log.record(&access());
-        log.record(&Access { path: "/a\nb\"", ..access() });
+        let (log, writer) = start(memory.clone(), 16);
+        log.write(&entry());
+        log.write(&Entry { path: "/a\nb\"", environment: None, ..entry() });
         drop(log);
         drop(writer);
         let text = String::from_utf8(memory.0.lock().expect("done").clone()).expect("text");
@@ -218,33 +258,39 @@ mod tests {
         assert_eq!(lines[0]["environment"], "production");
         assert_eq!(lines[0]["requestId"], "r-1");
         assert_eq!(lines[0]["metadata"]["durationMs"], 1.25);
+        assert_eq!(lines[0]["metadata"]["reason"], "SPLIT");
+        assert_eq!(lines[1]["environment"], "here");
         assert_eq!(lines[1]["metadata"]["path"], "/a\nb\"");
     }
 
-    /// Blocks in its first write until the test lets it go.
-    struct Stuck(mpsc::Receiver<()>);
+    /// Says that it was entered and blocks until the test lets it go.
+    struct Stuck {
+        entered: mpsc::Sender<()>,
+        go: mpsc::Receiver<()>,
+    }
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.0.recv();
+            let _ = self.entered.send(());
+            let _ = self.go.recv();
             Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
-            let _ = self.0.recv();
             Ok(())
         }
     }
 
     #[test]
     fn a_writer_that_is_stuck_costs_lines_and_not_time() {
-        let (release, stuck) = mpsc::channel();
-        let (log, writer) = AccessLog::start_with(Box::new(Stuck(stuck)), 4).expect("a thread");
-        // One line is with the writer at most, four wait, all others are dropped.
+        let ((entered, is_entered), (release, go)) = (mpsc::channel(), mpsc::channel());
+        let (log, writer) = start(Stuck { entered, go }, 4);
+        log.write(&entry());
+        is_entered.recv().expect("the writer takes the first line");
         for _ in 0..100 {
-            log.record(&access());
+            log.write(&entry());
         }
-        assert!((95..=96).contains(&log.dropped()), "{}", log.dropped());
+        assert_eq!(log.dropped(), 96, "four wait");
         drop(release);
         drop(log);
         drop(writer);
@@ -264,8 +310,8 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_disk_refuses_are_counted() {
-        let (log, writer) = AccessLog::start_with(Box::new(Full), 16).expect("a thread");
-        log.record(&access());
+        let (log, writer) = start(Full, 16);
+        log.write(&entry());
         let dropped = Arc::clone(&log.dropped);
         drop(log);
         drop(writer);

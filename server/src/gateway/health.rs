@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::breaker::{Admission, Breaker, Outcome, Policy, Transition};
-use super::clock::Clock;
+use super::monotonic::Clock;
 use super::scope::Scope;
 
 pub mod probe;

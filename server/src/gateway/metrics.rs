@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use edge_engine::decision::{FlagOutcome, RouteReason};
+use edge_engine::{FlagOutcome, RouteReason};
 
 use super::scope::Scope;
 
@@ -351,7 +351,7 @@ fn add_flag(totals: &mut Totals, name: &Name, flag: &FlagCounters) {
 
 #[cfg(test)]
 mod tests {
-    use edge_engine::decision::{FlagIndex, FlagReason, VariantIndex};
+    use edge_engine::{FlagIndex, FlagReason, VariantIndex};
 
     use super::*;
 
