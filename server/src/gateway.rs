@@ -11,5 +11,6 @@ pub mod hosts;
 pub mod limits;
 pub mod metrics;
 pub mod monotonic;
+pub mod publish;
 pub mod scope;
 pub mod source;
