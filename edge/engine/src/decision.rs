@@ -84,7 +84,7 @@ pub struct FlagOutcome {
     pub error: Option<ErrorCode>,
 }
 
-/// Why a variant is served; OpenFeature's words.
+/// Why a variant is served; `OpenFeature`'s words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FlagReason {
@@ -110,6 +110,8 @@ pub enum ErrorCode {
     TargetingKeyMissing = 0,
     /// Another flag does not have the variant that this one depends on.
     PrerequisiteFailed = 1,
+    /// The edge could not decide; the off variant is served.
+    General = 2,
 }
 
 impl RouteReason {
@@ -146,6 +148,7 @@ impl ErrorCode {
         match self {
             Self::TargetingKeyMissing => "TARGETING_KEY_MISSING",
             Self::PrerequisiteFailed => "PREREQUISITE_FAILED",
+            Self::General => "GENERAL",
         }
     }
 }

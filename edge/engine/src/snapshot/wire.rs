@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{AppName, EnvironmentName, FlagKey, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey};
+use crate::names::{
+    AppName, EnvironmentName, FlagKey, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey,
+};
 
 /// The only format this engine reads.
 pub const FORMAT: &str = "v1";
@@ -336,7 +338,7 @@ pub struct ConditionWire {
     /// Operator name, e.g. `in`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<String>,
-    /// Scalars, ORed.
+    /// Scalars, `ORed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<serde_json::Value>>,
     /// A segment that must hold.

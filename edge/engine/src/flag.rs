@@ -1,0 +1,208 @@
+//! A flag: its variants and its targeting, evaluated in a fixed order.
+//!
+//! 1. not enabled: the off variant, `DISABLED`;
+//! 2. prerequisites, in order: the first that fails gives the off variant, `DISABLED` with
+//!    `PREREQUISITE_FAILED`;
+//! 3. rules, in order: the first that matches serves (`TARGETING_MATCH`, or `SPLIT` for a split);
+//! 4. the fallthrough: `SPLIT` for a split, else `STATIC` when the flag has neither rules nor
+//!    prerequisites, else `DEFAULT`.
+//!
+//! A split without a unit serves the off variant: `ERROR` with `TARGETING_KEY_MISSING`.
+
+use serde_json::json;
+
+use crate::bucket::Bucketer;
+use crate::condition::Condition;
+use crate::decide::Evaluation;
+use crate::decision::{ErrorCode, FlagIndex, FlagOutcome, FlagReason, RuleIndex, VariantIndex};
+use crate::names::{FlagKey, RuleId, VariantKey};
+use crate::snapshot::wire::FlagType;
+use crate::split::Split;
+use crate::trace::Trace;
+use crate::unit::UnitList;
+
+/// A flag of a snapshot.
+#[derive(Debug)]
+pub struct Flag {
+    pub(crate) index: FlagIndex,
+    pub(crate) key: FlagKey,
+    pub(crate) kind: FlagType,
+    pub(crate) variants: Box<[Variant]>,
+    pub(crate) off: VariantIndex,
+    pub(crate) enabled: bool,
+    pub(crate) client_visible: bool,
+    pub(crate) prerequisites: Box<[Prerequisite]>,
+    pub(crate) rules: Box<[Rule]>,
+    pub(crate) fallthrough: Serve,
+    /// The flag's own unit; `None` = the environment's.
+    pub(crate) unit: Option<UnitList>,
+    /// One per source of the unit; empty when nothing is split.
+    pub(crate) bucketers: Box<[Bucketer]>,
+    /// The outcome, when it is the same for every request.
+    pub(crate) decided: Option<FlagOutcome>,
+}
+
+/// One of a flag's values.
+#[derive(Debug)]
+pub struct Variant {
+    /// Its name.
+    pub key: VariantKey,
+    /// Its value as JSON text.
+    pub json: Box<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Prerequisite {
+    pub(crate) flag: FlagIndex,
+    pub(crate) is: Box<[VariantIndex]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: RuleId,
+    pub(crate) when: Condition,
+    pub(crate) serve: Serve,
+}
+
+#[derive(Debug)]
+pub(crate) enum Serve {
+    Variant(VariantIndex),
+    Split(Split),
+}
+
+impl Flag {
+    /// The key.
+    pub fn key(&self) -> &FlagKey {
+        &self.key
+    }
+
+    /// The type that all values share.
+    pub fn kind(&self) -> FlagType {
+        self.kind
+    }
+
+    /// The variants, in the order of creation.
+    pub fn variants(&self) -> &[Variant] {
+        &self.variants
+    }
+
+    /// What is served when the flag is off.
+    pub fn off_variant(&self) -> VariantIndex {
+        self.off
+    }
+
+    /// Whether browsers may see it.
+    pub fn client_visible(&self) -> bool {
+        self.client_visible
+    }
+
+    /// The id of the rule with this index.
+    pub fn rule(&self, index: RuleIndex) -> Option<&RuleId> {
+        self.rules.get(usize::from(index.0)).map(|rule| &rule.id)
+    }
+
+    /// The variant with this index.
+    pub fn variant(&self, index: VariantIndex) -> Option<&Variant> {
+        self.variants.get(usize::from(index.0))
+    }
+
+    /// Whether some request may need a bucket.
+    pub(crate) fn splits(&self) -> bool {
+        matches!(self.fallthrough, Serve::Split(_))
+            || self.rules.iter().any(|rule| matches!(rule.serve, Serve::Split(_)))
+    }
+
+    /// Whether the outcome depends on nothing in the request.
+    pub(crate) fn is_constant(&self) -> bool {
+        !self.enabled || (self.prerequisites.is_empty() && self.rules.is_empty() && !self.splits())
+    }
+
+    pub(crate) fn off(&self, reason: FlagReason, error: Option<ErrorCode>) -> FlagOutcome {
+        FlagOutcome { flag: self.index, variant: self.off, reason, rule: None, bucket: None, error }
+    }
+
+    /// Evaluates the flag in the order that the module's documentation states.
+    pub(crate) fn evaluate<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> FlagOutcome {
+        if !self.enabled {
+            evaluation.trace.leaf(|| json!({"step": "enabled", "result": false}));
+            return self.off(FlagReason::Disabled, None);
+        }
+        if !self.prerequisites_hold(evaluation) {
+            return self.off(FlagReason::Disabled, Some(ErrorCode::PrerequisiteFailed));
+        }
+        for (index, rule) in (0..).zip(&self.rules) {
+            evaluation.trace.open();
+            let matches = rule.when.holds(evaluation);
+            evaluation.trace.close(
+                |inner| json!({"step": "rule", "id": rule.id, "when": inner.into_iter().next(), "result": matches}),
+            );
+            if matches {
+                let outcome = self.serve(&rule.serve, FlagReason::TargetingMatch, evaluation);
+                return FlagOutcome { rule: Some(RuleIndex(index)), ..outcome };
+            }
+        }
+        let reason = if self.rules.is_empty() && self.prerequisites.is_empty() {
+            FlagReason::Static
+        } else {
+            FlagReason::Default
+        };
+        evaluation.trace.leaf(|| json!({"step": "fallthrough"}));
+        self.serve(&self.fallthrough, reason, evaluation)
+    }
+
+    fn prerequisites_hold<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> bool {
+        self.prerequisites.iter().all(|prerequisite| {
+            evaluation.trace.open();
+            let holds = evaluation.flag_is(prerequisite.flag, &prerequisite.is);
+            evaluation
+                .trace
+                .close(|inner| json!({"step": "prerequisite", "when": inner.into_iter().next(), "result": holds}));
+            holds
+        })
+    }
+
+    #[inline]
+    fn serve<T: Trace>(&self, serve: &Serve, reason: FlagReason, evaluation: &mut Evaluation<'_, T>) -> FlagOutcome {
+        let outcome =
+            FlagOutcome { flag: self.index, variant: self.off, reason, rule: None, bucket: None, error: None };
+        match serve {
+            Serve::Variant(variant) => {
+                let outcome = FlagOutcome { variant: *variant, ..outcome };
+                evaluation.trace.leaf(|| json!({"step": "serve", "variant": self.key_of(outcome.variant)}));
+                outcome
+            }
+            Serve::Split(split) => self.serve_split(split, outcome, evaluation),
+        }
+    }
+
+    fn serve_split<T: Trace>(
+        &self,
+        split: &Split,
+        outcome: FlagOutcome,
+        evaluation: &mut Evaluation<'_, T>,
+    ) -> FlagOutcome {
+        let unit = match &self.unit {
+            Some(own) => own.find(evaluation.context),
+            None => evaluation.unit,
+        };
+        let prepared = unit.and_then(|unit| Some((self.bucketers.get(unit.position)?, unit)));
+        let Some((bucketer, unit)) = prepared else {
+            evaluation.trace.leaf(|| json!({"step": "split", "unit": null, "variant": self.key_of(self.off)}));
+            let error = Some(ErrorCode::TargetingKeyMissing);
+            return FlagOutcome { reason: FlagReason::Error, error, ..outcome };
+        };
+        let bucket = bucketer.bucket(unit.value.as_bytes());
+        let (variant, range) = split.owner(bucket);
+        let snapshot = evaluation.snapshot;
+        evaluation.trace.leaf(|| {
+            json!({"step": "split", "unit": snapshot.unit_name(unit.source), "bucket": bucket,
+                "range": {"from": range.start, "to": range.end}, "variant": self.key_of(variant)})
+        });
+        FlagOutcome { variant, reason: FlagReason::Split, bucket: Some(bucket), ..outcome }
+    }
+
+    /// The name of a variant, for traces.
+    pub(crate) fn key_of(&self, index: VariantIndex) -> &str {
+        self.variant(index).map_or("", |variant| variant.key.as_str())
+    }
+}

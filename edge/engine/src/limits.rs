@@ -1,0 +1,66 @@
+//! All caps, each with the reason for its value.
+//!
+//! A cap protects the edge from a snapshot, never a request from its own size: requests are bounded
+//! by the host. A snapshot over a cap is refused whole, with the place, before any edge sees it.
+
+/// Bytes of a snapshot document. 10 000 flags with ten rules each stay under half of it.
+pub const MAX_SNAPSHOT_BYTES: usize = 32 << 20;
+/// Flags in a snapshot: twice the size for which the performance targets are stated.
+pub const MAX_FLAGS: usize = 20_000;
+/// Segments in a snapshot.
+pub const MAX_SEGMENTS: usize = 5_000;
+/// Releases in a snapshot; it only needs those in slots and a short history.
+pub const MAX_RELEASES: usize = 1_000;
+/// Upstreams of one release; a larger fleet belongs behind a balancer.
+pub const MAX_UPSTREAMS: usize = 64;
+/// Rules of one flag, or of the traffic; they are tried in order for each request.
+pub const MAX_RULES: usize = 500;
+/// Variants of one flag; their index travels as a small integer.
+pub const MAX_VARIANTS: usize = 256;
+/// Prerequisites of one flag; each may evaluate a whole flag.
+pub const MAX_PREREQUISITES: usize = 32;
+/// Bytes of one variant's value as JSON; larger documents belong in storage, named by a variant.
+pub const MAX_VARIANT_BYTES: usize = 64 << 10;
+/// Values of one condition: a list of customers, not a database table.
+pub const MAX_VALUES: usize = 100_000;
+/// Values in all conditions together; about 32 MiB of memory in every instance.
+pub const MAX_TOTAL_VALUES: usize = 500_000;
+/// Bytes of one value in a condition.
+pub const MAX_VALUE_BYTES: usize = 4 << 10;
+/// Parts of one `all` or `any`.
+pub const MAX_PARTS: usize = 1_000;
+/// Nesting of a condition with every segment and flag it refers to. Evaluation recurses this deep,
+/// and the module's stack is 1 MiB.
+pub const MAX_DEPTH: usize = 64;
+/// Work of one flag, or of one route decision, in steps (see `MAX_COST` of a test in `condition.rs`):
+/// at about 10 ns a step this keeps the worst decision near one millisecond.
+pub const MAX_COST: u64 = 100_000;
+/// Bytes of a pattern.
+pub const MAX_PATTERN_BYTES: usize = 256;
+/// Bytes of a compiled pattern; counted repetitions unfold here.
+pub const MAX_PATTERN_COMPILED: usize = 64 << 10;
+/// Bytes of a value that a pattern is matched against; longer values do not match. Matching costs
+/// pattern times value.
+pub const MAX_MATCH_BYTES: usize = 512;
+/// Distinct attributes that a snapshot may ask for; the host packs each of them for each request.
+pub const MAX_ATTRIBUTES: usize = 128;
+/// Bytes of an attribute's name.
+pub const MAX_ATTRIBUTE_BYTES: usize = 128;
+/// Sources of one unit.
+pub const MAX_UNIT_SOURCES: usize = 8;
+/// Distinct unit sources in a snapshot; their index travels as one byte.
+pub const MAX_UNIT_SOURCES_TOTAL: usize = 64;
+/// Ranges of one split; re-weighting fragments them slowly.
+pub const MAX_RANGES: usize = 1_000;
+/// Bytes of a salt, an id or another free text that is kept per object.
+pub const MAX_TEXT_BYTES: usize = 256;
+/// Hosts of one environment.
+pub const MAX_HOSTS: usize = 1_000;
+/// Regions with an own weight.
+pub const MAX_REGIONS: usize = 100;
+/// Longest pin: a week.
+pub const MAX_PIN_SECONDS: u32 = 7 * 24 * 3600;
+/// Longest timeout: an hour.
+pub const MAX_TIMEOUT_MS: u32 = 3_600_000;
+/// Problems that are reported for one document.
+pub const MAX_PROBLEMS: usize = 200;

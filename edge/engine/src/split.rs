@@ -1,0 +1,60 @@
+//! A split: which variant owns which buckets.
+
+use crate::bucket::BUCKETS;
+use crate::decision::VariantIndex;
+use crate::limits::MAX_RANGES;
+use crate::problem::Problems;
+use crate::snapshot::wire::RangeWire;
+
+/// Half-open bucket ranges in order, each with its owner. They tile `0..BUCKETS`; only
+/// [`Split::try_new`] makes one.
+#[derive(Debug)]
+pub(crate) struct Split {
+    /// One past the last bucket of each range, ascending; the last is `BUCKETS`.
+    ranges: Box<[(u32, VariantIndex)]>,
+}
+
+impl Split {
+    /// Checks that the ranges tile all buckets. `variant` resolves a key, or reports.
+    pub(crate) fn try_new(
+        wire: &[RangeWire],
+        problems: &mut Problems,
+        mut variant: impl FnMut(&mut Problems, &RangeWire) -> Option<VariantIndex>,
+    ) -> Option<Self> {
+        if problems.over("ranges in a split", wire.len(), MAX_RANGES) {
+            return None;
+        }
+        let mut ranges = Vec::with_capacity(wire.len());
+        let mut next = 0;
+        for (i, range) in wire.iter().enumerate() {
+            problems.at(i, |problems| {
+                if range.from != next || range.to <= range.from || range.to > BUCKETS {
+                    problems.add(
+                        "split_does_not_tile",
+                        format!(
+                            "the range {}..{} should start at {next} and end above it, at most at {BUCKETS}",
+                            range.from, range.to
+                        ),
+                    );
+                }
+                next = range.to;
+                if let Some(index) = problems.at("variant", |problems| variant(problems, range)) {
+                    ranges.push((range.to, index));
+                }
+            });
+        }
+        if next != BUCKETS {
+            problems.add("split_does_not_tile", format!("the ranges end at {next} and should end at {BUCKETS}"));
+        }
+        (ranges.len() == wire.len()).then(|| Self { ranges: ranges.into() })
+    }
+
+    /// The owner of a bucket and its range.
+    #[inline]
+    pub(crate) fn owner(&self, bucket: u32) -> (VariantIndex, std::ops::Range<u32>) {
+        let i = self.ranges.partition_point(|(end, _)| *end <= bucket);
+        let from = i.checked_sub(1).and_then(|before| self.ranges.get(before)).map_or(0, |(end, _)| *end);
+        let (to, variant) = self.ranges.get(i).copied().unwrap_or((BUCKETS, VariantIndex(0)));
+        (variant, from..to)
+    }
+}
