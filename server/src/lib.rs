@@ -4,6 +4,7 @@ pub mod config;
 pub mod gateway;
 pub mod host;
 pub mod lifecycle;
+pub mod manifest;
 pub mod process;
 pub mod state_dir;
 pub mod telemetry;
