@@ -1,4 +1,4 @@
-//! The parts of the `bascule` binary: the gateway, its host of the edge module, and the command line.
+//! Bascule's gateway and command line.
 
 pub mod config;
 pub mod gateway;

@@ -98,8 +98,7 @@ enum Refused {
 fn problems(error: &LoadError) -> String {
     match error {
         LoadError::Problems(problems) => read::lines(problems),
-        #[expect(unreachable_patterns, reason = "the host has more kinds of errors when the module is in it")]
-        other => telemetry::chain(other),
+        LoadError::Module(_) => telemetry::chain(error),
     }
 }
 
