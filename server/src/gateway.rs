@@ -4,6 +4,7 @@
 //! instances. A new snapshot is prepared elsewhere and swapped in one step.
 
 pub mod access_log;
+pub mod board;
 mod body;
 pub mod breaker;
 mod client_io;
@@ -22,12 +23,16 @@ mod link;
 mod listener;
 pub mod mailbox;
 pub mod metrics;
+pub mod monotonic;
 pub mod plane;
 mod problem;
 mod proxy;
+pub mod publish;
 mod reach;
 mod route;
+pub mod scope;
 mod service;
+pub mod source;
 pub mod state;
 pub mod tls;
 mod tunnel;
