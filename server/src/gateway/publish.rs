@@ -423,8 +423,8 @@ mod tests {
     #[test]
     fn two_environments_cannot_have_the_same_host() {
         let setup = setup();
-        setup.publish("web", 1, &["Shop.example"]).expect("taken");
-        let error = setup.publish("api", 1, &["shop.example."]).expect_err("taken by web");
+        setup.publish("web", 1, &["shop.example"]).expect("taken");
+        let error = setup.publish("api", 1, &["shop.example"]).expect_err("taken by web");
         assert_eq!(error.to_string(), "the host shop.example of web/production belongs to api/production");
         assert_eq!(setup.installed(), [[1]]);
     }

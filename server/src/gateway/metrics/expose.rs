@@ -183,7 +183,7 @@ fn releases(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
 }
 
 fn histogram(encoder: &mut MetricEncoder<'_>, release: &ReleaseTotals) -> Written {
-    let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+    let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(release.buckets).collect();
     let count = release.buckets.iter().sum();
     encoder.encode_histogram::<[(&str, &str); 0]>(seconds(release.micros), count, &buckets, None)
