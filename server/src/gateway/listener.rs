@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use super::connection;
 use super::context;
@@ -109,7 +109,7 @@ impl Drop for Counted {
 
 impl Listener {
     /// Accepts until told to stop, then as the module's documentation says.
-    pub(super) async fn run(self, worker: Rc<Worker>, stop: CancellationToken) {
+    pub(super) async fn run(self, worker: Rc<Worker>, mut stop: oneshot::Receiver<()>) {
         let listener = match TcpListener::from_std(self.socket) {
             Ok(listener) => listener,
             Err(error) => {
@@ -121,7 +121,7 @@ impl Listener {
             tokio::select! {
                 biased;
                 accepted = listener.accept() => take(&worker, accepted).await,
-                () = stop.cancelled() => break,
+                _ = &mut stop => break,
             }
         }
         if let Err(error) = ignore_handshakes(&listener) {

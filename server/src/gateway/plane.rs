@@ -18,7 +18,7 @@ use super::worker::{Parts, Worker};
 /// What a data plane is started with.
 pub struct Start {
     /// Where to listen; port 0 lets the system choose.
-    pub listen: Vec<SocketAddr>,
+    pub address: SocketAddr,
     /// One shard of counters for each worker, which also says how many workers there are.
     pub shards: Vec<Arc<Shard>>,
     /// Limits and defaults.
@@ -32,7 +32,7 @@ pub struct Start {
 /// Running workers. Dropping it drains them without waiting.
 #[derive(Debug)]
 pub struct DataPlane {
-    addresses: Vec<SocketAddr>,
+    address: SocketAddr,
     workers: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -40,20 +40,13 @@ pub struct DataPlane {
 impl DataPlane {
     /// Binds the port and starts the workers. They answer 503 until a state is installed.
     pub fn start(start: Start) -> io::Result<Self> {
-        let count = start.shards.len();
-        let mut addresses = Vec::new();
-        let mut by_worker: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
-        for address in start.listen {
-            let (address, listeners) = listener::bind(address, count)?;
-            addresses.push(address);
-            by_worker.iter_mut().zip(listeners).for_each(|(worker, listener)| worker.push(listener));
-        }
+        let (address, listeners) = listener::bind(start.address, start.shards.len().max(1))?;
         let config = Arc::new(start.config);
         let caps = Arc::new(Caps::default());
         let (reaper, states) = mpsc::channel::<Box<WorkerState>>();
         let mut threads = vec![spawn("reaper", move || states.into_iter().for_each(drop))?];
         let mut workers = Vec::new();
-        for (index, (shard, listeners)) in start.shards.into_iter().zip(by_worker).enumerate() {
+        for (index, (shard, listener)) in start.shards.into_iter().zip(listeners).enumerate() {
             let mailbox = Arc::new(Mailbox::default());
             workers.push(WorkerHandle { mailbox: Arc::clone(&mailbox), shard: Arc::clone(&shard) });
             let parts = Parts {
@@ -65,14 +58,14 @@ impl DataPlane {
                 reaper: reaper.clone(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            threads.push(spawn(&format!("worker-{index}"), move || work(&runtime, parts, listeners, &mailbox))?);
+            threads.push(spawn(&format!("worker-{index}"), move || work(&runtime, parts, listener, &mailbox))?);
         }
-        Ok(Self { addresses, workers, threads })
+        Ok(Self { address, workers, threads })
     }
 
-    /// Where it listens, in the order asked for.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The workers.
@@ -107,7 +100,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
     thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-fn work(runtime: &tokio::runtime::Runtime, parts: Parts, listeners: Vec<Listener>, mailbox: &Arc<Mailbox>) {
+fn work(runtime: &tokio::runtime::Runtime, parts: Parts, listener: Listener, mailbox: &Arc<Mailbox>) {
     let local = tokio::task::LocalSet::new();
-    local.block_on(runtime, Worker::new(parts).run(listeners, mailbox));
+    local.block_on(runtime, Worker::new(parts).run(listener, mailbox));
 }

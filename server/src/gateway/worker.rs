@@ -11,7 +11,6 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::access_log::AccessLog;
 use super::clock::{Deadlines, Exchange};
@@ -85,26 +84,19 @@ impl Worker {
     }
 
     /// Serves until it was told to drain and everything is done or the grace is over.
-    pub(super) async fn run(self: Rc<Self>, listeners: Vec<Listener>, mailbox: &Arc<Mailbox>) {
+    pub(super) async fn run(self: Rc<Self>, listener: Listener, mailbox: &Arc<Mailbox>) {
         let deadlines = Rc::clone(&self.deadlines);
         let ticker = tokio::task::spawn_local(async move { deadlines.run().await });
         let pruning = Rc::clone(&self);
         let pruner = tokio::task::spawn_local(async move { pruning.prune().await });
-        let stop = CancellationToken::new();
-        let acceptors: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| {
-                let (worker, stop) = (Rc::clone(&self), stop.clone());
-                tokio::task::spawn_local(async move { listener.run(worker, stop).await })
-            })
-            .collect();
+        let accepting = Rc::clone(&self);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let acceptor = tokio::task::spawn_local(async move { listener.run(accepting, stopped).await });
         self.obey(mailbox).await;
-        stop.cancel();
+        let _ = stop.send(());
         let grace = self.config.drain.grace;
         let _ = tokio::time::timeout(grace, async {
-            for acceptor in acceptors {
-                let _ = acceptor.await;
-            }
+            let _ = acceptor.await;
             while self.connections.borrow().open > 0 {
                 self.all_closed.notified().await;
             }
