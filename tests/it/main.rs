@@ -1,6 +1,7 @@
 //! End-to-end stories, one claim per test.
 
 mod health;
+mod host;
 mod ops;
 mod rig;
 mod state;
