@@ -77,7 +77,7 @@ impl Drop for SourceThread {
 /// Why a content was refused.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] Unreadable),
     #[error("{0}")]
     Content(String),
@@ -178,7 +178,6 @@ impl<W: Worker> Driver<W> {
         match result {
             Ok(()) => {
                 self.sources.board.accepted(&found.path);
-                self.withdraw_orphans();
             }
             Err(refused) => {
                 let reason = telemetry::chain(&refused);
@@ -195,8 +194,7 @@ impl<W: Worker> Driver<W> {
         let wanted = read::read(&found.path, bytes, &self.sources.keys).map_err(Refused::Content)?;
         self.check_owners(&found.path, &wanted)?;
         let scopes: BTreeSet<_> = wanted.iter().map(|wanted| wanted.scope.clone()).collect();
-        let before = self.states.get(&found.path).map(|state| state.scopes.clone()).unwrap_or_default();
-        let mut change = Change { set: Vec::new(), withdraw: before.difference(&scopes).cloned().collect() };
+        let mut change = Change { set: Vec::new(), withdraw: self.leaving(&found.path, &scopes) };
         let mut served = Vec::new();
         for wanted in wanted {
             let Some(wire) = self.number(wanted) else { continue };
@@ -212,6 +210,18 @@ impl<W: Worker> Driver<W> {
         }
         self.states.entry(found.path.clone()).or_default().scopes = scopes;
         Ok(())
+    }
+
+    /// What is served no longer when a file asks for these: what it asked for before, and, once no file
+    /// is broken any more, what was restored for a broken one and nobody asked for.
+    fn leaving(&self, path: &Path, scopes: &BTreeSet<Scope>) -> Vec<Scope> {
+        let before = self.states.get(path).map(|state| &state.scopes).into_iter().flatten();
+        let mut others = self.states.iter().filter(|(other, _)| *other != path).map(|(_, state)| state);
+        let is_all_good = others.all(|state| state.is_good);
+        let named = |scope: &Scope| self.states.values().any(|state| state.scopes.contains(scope));
+        let restored = self.served.iter().filter(|(scope, served)| is_all_good && served.is_restored && !named(scope));
+        let leaving: BTreeSet<_> = before.chain(restored.map(|(scope, _)| scope)).collect();
+        leaving.into_iter().filter(|scope| !scopes.contains(scope)).cloned().collect()
     }
 
     fn check_owners(&self, path: &Path, wanted: &[Wanted]) -> Result<(), Refused> {
@@ -254,8 +264,11 @@ impl<W: Worker> Driver<W> {
         let started = Instant::now();
         let loaded = LoadedSnapshot::load(&document, &key, &self.sources.engine);
         tracing::debug!(
-            app = scope.app(), environment = scope.environment(), bytes = document.len(),
-            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "a snapshot was checked"
+            app = scope.app(),
+            environment = scope.environment(),
+            bytes = document.len(),
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "a snapshot was checked"
         );
         loaded.map_err(|source| Refused::Load { scope, source })
     }
@@ -292,7 +305,12 @@ impl<W: Worker> Driver<W> {
             let (app, environment) = (scope.app().to_owned(), scope.environment().to_owned());
             match result {
                 Ok(wire) => {
-                    tracing::warn!(app, environment, snapshot.number = wire.number, "serving the last good snapshot from disk");
+                    tracing::warn!(
+                        app,
+                        environment,
+                        snapshot.number = wire.number,
+                        "serving the last good snapshot from disk"
+                    );
                     self.served.insert(scope, Served { wire, is_restored: true });
                 }
                 Err(refused) => {
@@ -300,19 +318,6 @@ impl<W: Worker> Driver<W> {
                     tracing::error!(app, environment, reason, "the last good snapshot on disk cannot be used any more");
                 }
             }
-        }
-    }
-
-    /// Withdraws what was restored for a broken file, once every file is good and none names it.
-    fn withdraw_orphans(&mut self) {
-        if self.states.values().any(|state| !state.is_good) {
-            return;
-        }
-        let named = |scope: &Scope| self.states.values().any(|state| state.scopes.contains(scope));
-        let restored = self.served.iter().filter(|(scope, served)| served.is_restored && !named(scope));
-        let withdraw: Vec<_> = restored.map(|(scope, _)| scope.clone()).collect();
-        if self.publish(Change { set: Vec::new(), withdraw: withdraw.clone() }).is_ok() {
-            withdraw.iter().for_each(|scope| drop(self.served.remove(scope)));
         }
     }
 
