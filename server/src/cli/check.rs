@@ -14,7 +14,7 @@ use super::{
     target::{self, Document},
 };
 use crate::{
-    keys::BucketingKeys,
+    config::secret::KeySource,
     manifest::{self, Finding, Manifest},
 };
 
@@ -76,7 +76,7 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Report> {
         let text = target::read(path)?;
         let name = path.display().to_string();
         // Which key it is changes no problem, so the secret is not asked for.
-        match target::review(&text, &name, |app, environment| BucketingKeys::Derived.of(app, environment)) {
+        match target::review(&text, &name, |app, environment| KeySource::Derived.key(app.as_str(), environment.as_str())) {
             Ok(Document::Apps(apps)) => {
                 report.apps.extend(apps.iter().map(summary));
                 manifests.extend(apps);

@@ -13,9 +13,15 @@ use super::{
     output::Paint,
 };
 use crate::{
-    keys::BucketingKeys,
+    config::{
+        flags::Flags,
+        secret::{KeySource, Secret},
+    },
     manifest::{self, Finding, Manifest},
 };
+
+const KEY_SETTING: &str = "bucketing_key";
+const KEY_VARIABLE: &str = "BASCULE_BUCKETING_KEY";
 
 /// A file and an environment in it.
 #[derive(Debug, clap::Args)]
@@ -42,7 +48,7 @@ pub(super) struct Found {
 impl Target {
     /// Reads the file and picks the environment. Says on stderr when the key is no secret.
     pub(super) fn find(&self) -> anyhow::Result<Found> {
-        let keys = BucketingKeys::from_env().context("the bucketing key")?;
+        let keys = keys()?;
         let text = read(&self.file)?;
         let file = self.file.display().to_string();
         let (wire, manifest) = match parse(&text, &file, &keys)? {
@@ -55,11 +61,11 @@ impl Target {
                 (wire, Some(manifest))
             }
         };
-        if keys.are_derived() {
+        if keys.is_derived() {
             let note = Paint::stderr().warning("note");
-            eprintln!("{note}: the bucketing key is {}; set {} to your own", keys.origin(), crate::keys::VARIABLE);
+            eprintln!("{note}: the bucketing key is derived from app and environment; set {KEY_VARIABLE} to the gateway's");
         }
-        let key = keys.of(&wire.app, &wire.environment);
+        let key = keys.key(wire.app.as_str(), wire.environment.as_str());
         Ok(Found { wire, key, file, manifest })
     }
 
@@ -100,6 +106,18 @@ impl Found {
     }
 }
 
+/// The bucketing keys as a gateway with the same environment would have them.
+fn keys() -> anyhow::Result<KeySource> {
+    let resolved = Flags::default().layers().resolve();
+    let about_key = |key: Option<&str>| key == Some(KEY_SETTING);
+    if let Some(problem) = resolved.problems.iter().find(|problem| about_key(problem.key.as_deref())) {
+        return Err(Failure::new(Exit::Usage, problem.to_string()).into());
+    }
+    let setting = resolved.effective.iter().find(|effective| effective.key == KEY_SETTING);
+    let Some(text) = setting.and_then(|setting| setting.texts.first()) else { return Ok(KeySource::Derived) };
+    KeySource::parse(&Secret::new(text.as_str())).map_err(|error| Failure::new(Exit::Usage, error.to_string()).into())
+}
+
 fn pick(what: &str, wanted: Option<&str>, names: &[String]) -> anyhow::Result<usize> {
     let listed = names.join(", ");
     match (wanted, names) {
@@ -124,8 +142,8 @@ pub(super) enum Document {
 }
 
 /// Reads a document completely; problems are printed and become one error.
-fn parse(text: &str, file: &str, keys: &BucketingKeys) -> anyhow::Result<Document> {
-    review(text, file, |app, environment| keys.of(app, environment)).map_err(|findings| refused(&findings))
+fn parse(text: &str, file: &str, keys: &KeySource) -> anyhow::Result<Document> {
+    review(text, file, |app, environment| keys.key(app.as_str(), environment.as_str())).map_err(|findings| refused(&findings))
 }
 
 /// Reads and checks a document of either kind.
