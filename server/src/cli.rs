@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod decide;
+mod doctor;
 mod exit;
 mod man;
 mod output;
@@ -45,6 +46,8 @@ enum Verb {
     Check(check::Args),
     /// Decide for JSON contexts on stdin, one per line.
     Decide(decide::Args),
+    /// Show every effective setting of a gateway, where it came from, and what is wrong.
+    Doctor(doctor::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
     /// Write a completion script for a shell to stdout.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Check(args) => check::run(&args),
         Verb::Decide(args) => decide::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Override(args) => r#override::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -1,1 +1,3 @@
-//! placeholder
+//! Behaviour through the public doors only: sockets, processes, files.
+
+mod cli;

@@ -53,7 +53,8 @@ struct App {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let report = check(&expand(&args.files)?)?;
+    // Which key it is changes no problem, so the secret is not asked for.
+    let report = check(&expand(&args.files)?, &KeySource::Derived)?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut stdout, &report).map_err(std::io::Error::from)?;
@@ -69,14 +70,18 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(if report.ok { Exit::Ok } else { Exit::Usage })
 }
 
-fn check(files: &[PathBuf]) -> anyhow::Result<Report> {
+/// The problems of files and folders as a gateway would find them.
+pub(super) fn problems(files: &[PathBuf], keys: &KeySource) -> anyhow::Result<Vec<Finding>> {
+    Ok(check(&expand(files)?, keys)?.problems)
+}
+
+fn check(files: &[PathBuf], keys: &KeySource) -> anyhow::Result<Report> {
     let mut report = Report { ok: true, apps: Vec::new(), problems: Vec::new() };
     let mut manifests = Vec::new();
     for path in files {
         let text = target::read(path)?;
         let name = path.display().to_string();
-        // Which key it is changes no problem, so the secret is not asked for.
-        match target::review(&text, &name, |app, environment| KeySource::Derived.key(app.as_str(), environment.as_str())) {
+        match target::review(&text, &name, |app, environment| keys.key(app.as_str(), environment.as_str())) {
             Ok(Document::Apps(apps)) => {
                 report.apps.extend(apps.iter().map(summary));
                 manifests.extend(apps);
