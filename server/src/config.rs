@@ -190,7 +190,8 @@ impl Values<'_> {
     fn zero_timeouts(&self) -> Vec<Problem> {
         let may_be_zero = ["timeouts.total", "timeouts.continue", "timeouts.rollback_grace"];
         let timeouts = self.0.iter().filter(|effective| effective.key.starts_with("timeouts."));
-        let zero = timeouts.filter(|effective| setting::duration(effective.texts.first()?).filter(Duration::is_zero).is_some());
+        let is_zero = |text: &String| setting::duration(text).is_some_and(|time| time.is_zero());
+        let zero = timeouts.filter(|effective| effective.texts.iter().any(is_zero));
         let wrong = zero.filter(|effective| !may_be_zero.contains(&effective.key));
         wrong.map(|effective| self.problem(effective.key, "must be longer than nothing".to_owned())).collect()
     }

@@ -31,7 +31,6 @@ pub mod read;
 pub mod watch;
 
 /// What a source needs.
-#[derive(Debug)]
 pub struct Sources<W> {
     /// Files and folders to serve from.
     pub files: Vec<PathBuf>,
@@ -53,9 +52,9 @@ pub struct Sources<W> {
     pub after_change: Box<dyn FnMut(&[LoadedSnapshot]) + Send>,
 }
 
-impl<W> std::fmt::Debug for Driver<W> {
+impl<W> std::fmt::Debug for Sources<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Sources").field("files", &self.files).field("module", &self.module).finish_non_exhaustive()
     }
 }
 
@@ -99,8 +98,7 @@ enum Refused {
 fn problems(error: &LoadError) -> String {
     match error {
         LoadError::Problems(problems) => read::lines(problems),
-        #[expect(unreachable_patterns, reason = "the host has more kinds of errors when the module is in it")]
-        other => telemetry::chain(other),
+        LoadError::Module(_) => telemetry::chain(error),
     }
 }
 
