@@ -27,7 +27,7 @@ pub struct Config {
     /// What to serve: manifests, snapshot documents, folders of them.
     pub files: Vec<PathBuf>,
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: SocketAddr,
     /// Where health and metrics are.
     pub ops: SocketAddr,
     /// Where the last good snapshots are kept.
@@ -38,7 +38,7 @@ pub struct Config {
     pub keys: KeySource,
     /// TLS of the listeners.
     pub tls: Option<TlsFiles>,
-    /// Authorities for https upstreams; `None` = the system's.
+    /// Authorities for https upstreams; `None` = none is trusted.
     pub upstream_ca: Option<PathBuf>,
     /// What decides.
     pub engine: EngineSettings,
@@ -113,8 +113,8 @@ impl Config {
         let data = values.data();
         Ok(Self {
             files: values.paths("file"),
-            listen: values.parsed("listen"),
-            ops: values.parsed("ops").pop().expect("the setting has a default"),
+            listen: values.address("listen"),
+            ops: values.address("ops"),
             state_dir: values.path("state_dir"),
             workers: values.workers(),
             keys,
@@ -153,6 +153,10 @@ impl Values<'_> {
     fn parsed<T: std::str::FromStr>(&self, key: &str) -> Vec<T> {
         // The kind of the setting accepted each of them.
         self.effective(key).texts.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    fn address(&self, key: &str) -> SocketAddr {
+        self.parsed(key).pop().expect("the kind accepted it, and it has a default")
     }
 
     fn flag(&self, key: &str) -> bool {
@@ -316,7 +320,7 @@ mod tests {
     fn nothing_set_gives_the_defaults_of_the_data_path() {
         let config = config(&[]).expect("the defaults are a configuration");
         assert_eq!(format!("{:?}", config.data), format!("{:?}", DataConfig::default()));
-        assert_eq!(config.listen, [SocketAddr::from(([127, 0, 0, 1], 8080))]);
+        assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
         assert!(config.workers >= 1 && config.keys.is_derived() && config.tls.is_none() && config.access_log.is_none());
         assert!(!config.engine.native);
     }

@@ -6,11 +6,13 @@
 pub mod access_log;
 pub mod board;
 pub mod breaker;
+pub mod control;
 pub mod health;
 pub mod hosts;
 pub mod limits;
 pub mod metrics;
 pub mod monotonic;
+pub mod ops;
 pub mod publish;
 pub mod scope;
 pub mod source;

@@ -1,3 +1,8 @@
-//! Behaviour through the public doors only: sockets, processes, files.
+//! Behaviour through the public doors only: sockets, processes, files. One claim per test.
 
 mod cli;
+mod health;
+mod ops;
+mod rig;
+mod state;
+mod watch;

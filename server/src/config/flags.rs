@@ -77,7 +77,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Size => "BYTES",
         Kind::Text | Kind::Choice(_) | Kind::Header | Kind::Secret => "VALUE",
         Kind::Path | Kind::Paths => "PATH",
-        Kind::Address | Kind::Addresses => "ADDR",
+        Kind::Address => "ADDR",
         Kind::Networks => "NETWORK",
     }
 }

@@ -42,8 +42,6 @@ pub enum Kind {
     Paths,
     /// `address:port`.
     Address,
-    /// `address:port`, several.
-    Addresses,
     /// `10.0.0.0/8` or a single address, several.
     Networks,
     /// The name of a header.
@@ -57,7 +55,7 @@ pub enum Kind {
 impl Kind {
     /// Whether there may be several values.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Paths | Self::Addresses | Self::Networks)
+        matches!(self, Self::Paths | Self::Networks)
     }
 
     /// The type in the documentation.
@@ -72,7 +70,6 @@ impl Kind {
             Self::Path => "path".to_owned(),
             Self::Paths => "list of paths".to_owned(),
             Self::Address => "address:port".to_owned(),
-            Self::Addresses => "list of address:port".to_owned(),
             Self::Networks => "list of networks".to_owned(),
             Self::Header => "header name".to_owned(),
             Self::Choice(choices) => choices.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", "),
@@ -93,7 +90,7 @@ impl Kind {
             Self::Duration => duration(text).map_or_else(|| wrong("a duration such as `250ms`, `10s`, `5m`"), |_| None),
             Self::Size => size(text).map_or_else(|| wrong("a size such as `32768`, `32KiB`, `1MiB`"), |_| None),
             Self::Text | Self::Path | Self::Paths => text.is_empty().then(|| "it is empty".to_owned()),
-            Self::Address | Self::Addresses => {
+            Self::Address => {
                 text.parse::<SocketAddr>().err().and_then(|_| wrong("an address with a port such as `0.0.0.0:8080`"))
             }
             Self::Networks => network(text).map_or_else(|| wrong("a network such as `10.0.0.0/8`"), |_| None),
@@ -158,11 +155,11 @@ macro_rules! settings {
     };
 }
 
-use Kind::{Address, Addresses, Bool, Choice, Header, Integer, Networks, Path, Paths, Secret, Size, Text};
+use Kind::{Address, Bool, Choice, Header, Integer, Networks, Path, Paths, Secret, Size, Text};
 
 settings! {
     "file" Paths, "", Some("file"), "bascule.yaml files, snapshot documents, or folders of them; watched";
-    "listen" Addresses, "127.0.0.1:8080", Some("listen"), "Where clients connect";
+    "listen" Address, "127.0.0.1:8080", Some("listen"), "Where clients connect";
     "ops" Address, "127.0.0.1:9090", Some("ops"), "Where health and metrics are served; never expose it to clients";
     "state_dir" Path, "", Some("state-dir"), "Where the last good snapshots are kept for a start without source";
     "region" Text, "", Some("region"), "The region that this edge serves";
@@ -171,7 +168,7 @@ settings! {
     "bucketing_key" Secret, "", None, "Secret of the bucketing, 32 hex digits; without it one derived from app and environment is used, which clients can compute";
     "tls.cert" Path, "", Some("tls-cert"), "PEM file with the certificate chain; with it the listeners speak TLS";
     "tls.key" Path, "", Some("tls-key"), "PEM file with the private key";
-    "tls.upstream_ca" Path, "", None, "PEM file with the authorities that https upstreams are checked against; without it the system's";
+    "tls.upstream_ca" Path, "", None, "PEM file with the authorities that https upstreams are checked against; without it none is trusted";
     "engine.kind" Choice(&["wasm", "native"]), "wasm", Some("engine"), "What decides: the edge module, or the same engine compiled in";
     "engine.module" Path, "", Some("module"), "An edge module to use instead of the embedded one; watched";
     "engine.shadow" Bool, "false", Some("shadow"), "Decide with both engines and count differences";

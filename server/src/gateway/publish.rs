@@ -125,13 +125,23 @@ pub enum PublishError {
 type Running = BTreeMap<Scope, LoadedSnapshot>;
 
 /// Publishes to all workers of a gateway.
-#[derive(Debug)]
 pub struct Publisher<W> {
     workers: Vec<W>,
     board: Arc<Board>,
     state_dir: Option<Arc<StateDir>>,
+    /// Told what runs after each change.
+    after_change: AfterChange,
     /// Also the lock that lets one publication go at a time.
     running: Mutex<Running>,
+}
+
+/// Is told what runs.
+pub type AfterChange = Box<dyn Fn(&[LoadedSnapshot]) + Send + Sync>;
+
+impl<W> std::fmt::Debug for Publisher<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
 }
 
 /// The scope of a snapshot.
@@ -142,7 +152,13 @@ pub fn scope_of(snapshot: &Snapshot) -> Scope {
 impl<W: Worker> Publisher<W> {
     /// A publisher to workers that serve nothing yet.
     pub fn new(workers: Vec<W>, board: Arc<Board>, state_dir: Option<Arc<StateDir>>) -> Self {
-        Self { workers, board, state_dir, running: Mutex::default() }
+        Self { workers, board, state_dir, after_change: Box::new(|_| ()), running: Mutex::default() }
+    }
+
+    /// Tells somebody what runs, after each change and before [`Publisher::publish`] returns.
+    #[must_use]
+    pub fn after_change(self, told: AfterChange) -> Self {
+        Self { after_change: told, ..self }
     }
 
     /// What runs now.
@@ -161,6 +177,7 @@ impl<W: Worker> Publisher<W> {
         let acks = self.install(states);
         // Workers that answered run it, so it is what runs; the others cannot be worse off.
         *running = next;
+        (self.after_change)(&set);
         self.settle(change, acks.as_ref().ok());
         acks
     }
@@ -406,8 +423,8 @@ mod tests {
     #[test]
     fn two_environments_cannot_have_the_same_host() {
         let setup = setup();
-        setup.publish("web", 1, &["Shop.example"]).expect("taken");
-        let error = setup.publish("api", 1, &["shop.example."]).expect_err("taken by web");
+        setup.publish("web", 1, &["shop.example"]).expect("taken");
+        let error = setup.publish("api", 1, &["shop.example"]).expect_err("taken by web");
         assert_eq!(error.to_string(), "the host shop.example of web/production belongs to api/production");
         assert_eq!(setup.installed(), [[1]]);
     }

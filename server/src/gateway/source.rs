@@ -48,8 +48,6 @@ pub struct Sources<W> {
     pub board: Arc<Board>,
     /// Where numbers, and snapshots of broken sources, come from.
     pub state_dir: Option<Arc<StateDir>>,
-    /// Called after every change with what runs, e.g. to check other upstreams from then on.
-    pub after_change: Box<dyn FnMut(&[LoadedSnapshot]) + Send>,
 }
 
 impl<W> std::fmt::Debug for Sources<W> {
@@ -273,7 +271,6 @@ impl<W: Worker> Driver<W> {
             }
             result => drop(result?),
         }
-        (self.sources.after_change)(&self.sources.publisher.running());
         Ok(())
     }
 

@@ -183,7 +183,7 @@ fn releases(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
 }
 
 fn histogram(encoder: &mut MetricEncoder<'_>, release: &ReleaseTotals) -> Written {
-    let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+    let bounds = BOUNDS_MICROS.iter().map(|micros| seconds(*micros)).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(release.buckets).collect();
     let count = release.buckets.iter().sum();
     encoder.encode_histogram::<[(&str, &str); 0]>(seconds(release.micros), count, &buckets, None)
@@ -276,4 +276,122 @@ fn this_process(encoder: &mut DescriptorEncoder<'_>) -> Written {
     gauges(encoder, &names::MEMORY, process::resident_bytes().map(|bytes| ([], float(bytes))))?;
     gauges(encoder, &names::DESCRIPTORS, process::open_descriptors().map(|count| ([], float(count))))?;
     gauges(encoder, &names::START, [([], process::started_at().duration_since(Timestamp::UNIX_EPOCH).as_secs_f64())])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use edge_engine::{FlagIndex, FlagOutcome, FlagReason, VariantIndex};
+
+    use super::*;
+    use crate::gateway::board::Origin;
+    use crate::gateway::breaker::Policy;
+    use crate::gateway::health::{FailureKind, ReleaseKey, ReleaseShape};
+    use crate::gateway::scope::Scope;
+
+    /// An edge where everything has happened once.
+    fn busy() -> (Arc<Observed>, Vec<Box<dyn std::any::Any>>) {
+        let metrics = Arc::new(Metrics::default());
+        let shard = metrics.shard();
+        let release = shard.release("web", "production", "web-\"2\"");
+        release.record(503, RouteReason::Split, Duration::from_millis(3));
+        release.failed();
+        let variants = ["on", "off"].into_iter();
+        let flags = shard.flags("web", "production", std::iter::once(("checkout", variants)));
+        flags.record(&[FlagOutcome {
+            flag: FlagIndex(0),
+            variant: VariantIndex(1),
+            reason: FlagReason::Split,
+            rule: None,
+            bucket: None,
+            error: None,
+        }]);
+        for event in [Event::ConnectionOpened, Event::ConnectionOpened, Event::ConnectionClosed, Event::FallbackTrap] {
+            shard.count(event);
+        }
+        let board = Arc::new(Board::default());
+        let scope = Scope::new("web", "production");
+        board.runs(&scope, 42, "", Origin::Direct);
+        board.refused(Path::new("/a.yaml"), "no".to_owned());
+        let health = Arc::new(HealthRegistry::default());
+        let key = ReleaseKey { scope, release: "web-2".into() };
+        let held = health.release(&ReleaseShape { key, urls: vec!["http://u:1"], breaker: Some(Policy::default()) });
+        (0..5).for_each(|_| held.record_failure(0, FailureKind::Connect));
+        let observed = Observed {
+            metrics,
+            board,
+            health,
+            engine: Box::new(|| "cafe".to_owned()),
+            access_log_dropped: Box::new(|| 9),
+        };
+        (Arc::new(observed), vec![Box::new(release), Box::new(flags), Box::new(held)])
+    }
+
+    /// Sample name with labels to value.
+    fn samples(text: &str) -> BTreeMap<&str, f64> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').expect("name and value")).map(|(k, v)| (k, v.parse().expect("a number"))).collect()
+    }
+
+    #[test]
+    fn every_metric_is_exposed_with_exactly_its_labels() {
+        let (observed, _held) = busy();
+        let text = render(observed);
+        for metric in names::ALL {
+            let name = metric.full_name();
+            let family = name.strip_suffix("_total").unwrap_or(&name);
+            assert!(text.contains(&format!("# TYPE {family} ")), "{family} is missing");
+            let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
+            let start = format!("{name}{suffix}");
+            let sample = text.lines().find(|line| {
+                line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            });
+            let sample = sample.unwrap_or_else(|| panic!("{start} has no sample in\n{text}"));
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("{label}=\"")).collect();
+            let mut at = 0;
+            for label in &labels {
+                at += sample[at..].find(label.as_str()).unwrap_or_else(|| panic!("{label} in {sample}"));
+            }
+            assert_eq!(sample.matches("=\"").count(), labels.len(), "{sample}");
+        }
+        assert_eq!(text.matches("# TYPE ").count(), names::ALL.len());
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_samples_are_what_happened() {
+        let (observed, _held) = busy();
+        let text = render(observed);
+        let samples = samples(&text);
+        let scope = "app=\"web\",environment=\"production\"";
+        let release = format!("{scope},release=\"web-\\\"2\\\"\"");
+        for (name, expected) in [
+            (format!("bascule_http_requests_total{{{release},code=\"5xx\"}}"), 1.0),
+            (format!("bascule_route_decisions_total{{{release},reason=\"SPLIT\"}}"), 1.0),
+            (format!("bascule_decisions_total{{{scope},flag=\"checkout\",variant=\"off\",reason=\"SPLIT\"}}"), 1.0),
+            (format!("bascule_http_request_duration_seconds_bucket{{le=\"0.0025\",{release}}}"), 0.0),
+            (format!("bascule_http_request_duration_seconds_bucket{{le=\"0.005\",{release}}}"), 1.0),
+            (format!("bascule_http_request_duration_seconds_bucket{{le=\"+Inf\",{release}}}"), 1.0),
+            (format!("bascule_http_request_duration_seconds_sum{{{release}}}"), 0.003),
+            ("bascule_connections_open".to_owned(), 1.0),
+            ("bascule_fallbacks_total{cause=\"trap\"}".to_owned(), 1.0),
+            ("bascule_snapshots_refused_total{source=\"/a.yaml\"}".to_owned(), 1.0),
+            (format!("bascule_snapshot_number{{{scope}}}"), 42.0),
+            (format!("bascule_upstream_healthy{{{scope},release=\"web-2\",upstream=\"http://u:1\"}}"), 0.0),
+            (format!("bascule_breaker_open{{{scope},release=\"web-2\"}}"), 1.0),
+            ("bascule_access_log_dropped_total".to_owned(), 9.0),
+        ] {
+            assert_eq!(samples.get(name.as_str()), Some(&expected), "{name} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn series_that_never_counted_are_left_out() {
+        let (observed, _held) = busy();
+        let text = render(observed);
+        assert!(!text.contains("code=\"2xx\"") && !text.contains("variant=\"on\""), "{text}");
+    }
 }
