@@ -1,0 +1,39 @@
+//! `cargo xtask build`: the release binary with the edge module in it.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::process::{run_as_talk, timed};
+use crate::workspace::Workspace;
+use crate::{module, setup};
+
+pub(crate) const SUMMARY: &str = "build target/release/bascule with the edge module embedded";
+pub(crate) const HELP: &str = "\
+Builds the edge module, checks that it has no imports and fits its size budget, and then the release binary.
+On stdout: the path of the binary.";
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    crate::no_arguments(args)?;
+    let workspace = Workspace::load()?;
+    with_module(&workspace)?;
+    timed("release build", || {
+        run_as_talk(workspace.cargo().args([
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            "server",
+            "--bin",
+            "bascule",
+        ]))
+    })?;
+    println!("{}", workspace.target.join("release/bascule").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What every build of `server` needs first.
+pub(crate) fn with_module(workspace: &Workspace) -> Result<()> {
+    let toolchain = setup::toolchain(workspace)?;
+    module::build(workspace, toolchain)
+}
