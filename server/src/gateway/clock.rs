@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use edge_engine::RouteReason;
 use tokio::sync::Notify;
 
 use super::state::ReleaseRoute;
@@ -42,9 +43,19 @@ struct Rows {
 struct Row {
     soft: u64,
     hard: u64,
+    /// The owner may be unable to react, because a client takes no bytes.
+    is_fatal: bool,
     waker: Option<Waker>,
-    release: Option<Arc<ReleaseRoute>>,
+    exchange: Option<Exchange>,
     connection: Option<Rc<Connection>>,
+}
+
+/// How an exchange came to its release: what decides whether it may stay there.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    pub(super) release: Arc<ReleaseRoute>,
+    pub(super) reason: RouteReason,
+    pub(super) while_active: bool,
 }
 
 /// A client connection, as far as others may end it.
@@ -58,6 +69,11 @@ impl Connection {
     /// Ends the connection at once, whatever it does.
     pub(super) fn kill(&self) {
         self.killed.set(true);
+        self.wake();
+    }
+
+    /// Has the connection's task look around.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -118,10 +134,15 @@ impl Deadlines {
         }
     }
 
+    /// Milliseconds of the coarse clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now.get()
+    }
+
     /// A new row, disarmed. `connection` is ended when the row's owner does not react.
     pub(super) fn timer(self: &Rc<Self>, connection: Option<Rc<Connection>>) -> Timer {
         let mut rows = self.rows.borrow_mut();
-        let fresh = Row { soft: NEVER, hard: NEVER, waker: None, release: None, connection };
+        let fresh = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, connection };
         let row = match rows.free.pop() {
             Some(row) => {
                 rows.rest[row as usize] = fresh;
@@ -136,17 +157,17 @@ impl Deadlines {
         Timer { deadlines: Rc::clone(self), row }
     }
 
-    /// Gives every exchange whose release `is_over` its grace, and no more.
-    pub(super) fn end_exchanges(&self, is_over: impl Fn(&ReleaseRoute) -> bool) {
+    /// Gives every exchange that `is_over` its release's grace, and no more.
+    pub(super) fn end_exchanges(&self, is_over: impl Fn(&Exchange) -> bool) {
         self.set_now(Instant::now());
         let mut rows = self.rows.borrow_mut();
         for at in 0..rows.rest.len() {
             let row = &rows.rest[at];
-            if let Some(release) = &row.release
+            if let Some(exchange) = &row.exchange
                 && row.hard == NEVER
-                && is_over(release)
+                && is_over(exchange)
             {
-                let hard = self.after(release.grace);
+                let hard = self.after(exchange.release.grace);
                 rows.rest[at].hard = hard;
                 self.refresh(&mut rows, at);
             }
@@ -165,6 +186,7 @@ impl Deadlines {
                 waker.wake();
             }
             if due.saturating_add(KILL_AFTER_MS) <= now
+                && (row.is_fatal || row.hard <= now)
                 && let Some(connection) = &row.connection
             {
                 connection.kill();
@@ -207,7 +229,7 @@ impl Timer {
             self.deadlines.set_now(Instant::now());
         }
         let soft = self.deadlines.after(after);
-        self.set(|row| row.soft = soft);
+        self.set(|row| (row.soft, row.is_fatal) = (soft, false));
     }
 
     /// Takes the deadline away.
@@ -216,8 +238,19 @@ impl Timer {
     }
 
     /// Ties the row to a release, so that a rollback can end it.
-    pub(super) fn bind(&self, release: &Arc<ReleaseRoute>) {
-        self.deadlines.rows.borrow_mut().rest[self.row as usize].release = Some(Arc::clone(release));
+    pub(super) fn bind(&self, exchange: Exchange) {
+        self.deadlines.rows.borrow_mut().rest[self.row as usize].exchange = Some(exchange);
+    }
+
+    /// Milliseconds of the worker's coarse clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.deadlines.now.get()
+    }
+
+    /// Sets the deadline; unlike [`Timer::arm`], an owner that does not react loses its connection.
+    pub(super) fn arm_fatal(&self, after: Duration) {
+        self.arm(after);
+        self.set(|row| row.is_fatal = true);
     }
 
     /// What has passed; if nothing, the task is woken when something does.
@@ -245,7 +278,7 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         self.set(|row| {
-            *row = Row { soft: NEVER, hard: NEVER, waker: None, release: None, connection: None };
+            *row = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, connection: None };
         });
         self.deadlines.rows.borrow_mut().free.push(self.row);
     }
@@ -287,7 +320,7 @@ mod tests {
         local(|deadlines| async move {
             let connection = Rc::new(Connection::default());
             let timer = deadlines.timer(Some(Rc::clone(&connection)));
-            timer.arm(Duration::ZERO);
+            timer.arm_fatal(Duration::ZERO);
             std::future::poll_fn(|cx| if connection.is_killed(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
             drop(timer);
             assert_eq!(deadlines.armed.get(), 0);

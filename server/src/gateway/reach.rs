@@ -1,45 +1,41 @@
-//! Which releases of a snapshot a request can still be routed to.
+//! Which releases of a snapshot an open exchange may stay with.
 //!
-//! A release that was rolled back, or that routing no longer reaches, must lose its open tunnels
-//! and streams after the grace; this decides which those are.
+//! A release that was rolled back, or that routing no longer reaches, loses its open tunnels and
+//! streams after the grace. Worked out when a snapshot is prepared, so that a swap only compares.
 
-use edge_engine::{ReleaseIndex, Slot, Snapshot};
+use edge_engine::{ReleaseIndex, RouteReason, Snapshot};
 
-/// The routing of a snapshot, reduced to what can be reached.
-#[derive(Debug)]
+/// For one release: which exchanges may stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reach {
-    pub(super) active: Slot,
-    pub(super) active_release: ReleaseIndex,
-    candidate: Option<ReleaseIndex>,
+    /// By reason, for exchanges from the time when the release was the candidate.
+    candidate: [bool; REASONS],
+    /// The same for exchanges from the time when it was active.
+    active: [bool; REASONS],
 }
 
+const ALL: [RouteReason; 6] = [
+    RouteReason::Override,
+    RouteReason::Rule,
+    RouteReason::Pin,
+    RouteReason::Split,
+    RouteReason::Active,
+    RouteReason::Fallback,
+];
+const REASONS: usize = ALL.len();
+
 impl Reach {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot, release: ReleaseIndex) -> Self {
         let traffic = snapshot.traffic();
-        let position = |slot: Slot| {
-            let id = match slot {
-                Slot::Blue => traffic.slots.blue.as_ref(),
-                Slot::Green => traffic.slots.green.as_ref(),
-            }?;
-            let at = snapshot.releases().iter().position(|release| release.id == *id)?;
-            u16::try_from(at).ok().map(ReleaseIndex)
-        };
-        let is_reached = traffic.candidate_weight > 0
-            || traffic.regions.values().any(|region| region.candidate_weight > 0)
-            || traffic.rules.iter().any(|rule| rule.slot != traffic.active)
-            || traffic.r#override.is_some()
-            || traffic.pin.is_some();
         Self {
-            active: traffic.active,
-            active_release: position(traffic.active).unwrap_or(ReleaseIndex(0)),
-            candidate: position(traffic.active.other()).filter(|_| is_reached).filter(|index| {
-                let id = snapshot.releases().get(usize::from(index.0)).map(|release| &release.id);
-                !traffic.rolled_back.iter().any(|rolled_back| Some(rolled_back) == id)
-            }),
+            candidate: ALL.map(|reason| traffic.still_routes(release, reason, false)),
+            active: ALL.map(|reason| traffic.still_routes(release, reason, true)),
         }
     }
 
-    pub(super) fn reaches(&self, release: ReleaseIndex) -> bool {
-        release == self.active_release || self.candidate == Some(release)
+    /// Whether an exchange that began like this may stay.
+    pub(super) fn keeps(&self, reason: RouteReason, while_active: bool) -> bool {
+        let by_reason = if while_active { &self.active } else { &self.candidate };
+        by_reason.get(reason as usize).copied().unwrap_or(false)
     }
 }

@@ -10,16 +10,18 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use edge_engine::wire::{TimeoutsWire, UpstreamProtocol};
-use edge_engine::{Decision, ReleaseIndex, Route, RouteReason, Slot, Snapshot};
+use edge_engine::{AttributeKind, Decision, ReleaseIndex, Route, RouteReason, Slot, Snapshot};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
 use rustls::pki_types::ServerName;
 
+use super::clock::Exchange;
 use super::context::ContextPlan;
 use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
 use super::metrics::{ReleaseShard, Shard};
+use super::reach::Reach;
 use crate::host::{Decider, HostError, LoadedSnapshot};
 
 /// Why a snapshot cannot be served by this gateway although the engine accepts it.
@@ -85,6 +87,33 @@ impl WorkerState {
     }
 }
 
+impl WorkerState {
+    /// An environment's routes.
+    pub(super) fn environment(&self, app: &str, environment: &str) -> Option<&Arc<Routes>> {
+        let is_it = |routes: &&Arc<Routes>| *routes.app == *app && *routes.environment == *environment;
+        self.environments.iter().map(|state| &state.routes).find(is_it)
+    }
+
+    /// Whether an exchange may stay with its release.
+    pub(super) fn keeps(&self, exchange: &Exchange) -> bool {
+        let Exchange { release, reason, while_active } = exchange;
+        let Some(routes) = self.environment(&release.app, &release.environment) else { return false };
+        let current = routes.index_of(&release.id).and_then(|index| routes.release(index));
+        current.is_some_and(|current| current.reach.keeps(*reason, *while_active))
+    }
+
+    /// Visits every upstream while nobody else has the state yet.
+    pub(super) fn for_each_upstream(&mut self, mut visit: impl FnMut(&mut UpstreamRoute)) {
+        for environment in &mut self.environments {
+            let routes = Arc::get_mut(&mut environment.routes).expect("a state that is being installed is not shared");
+            for release in &mut routes.releases {
+                let release = Arc::get_mut(release).expect("a state that is being installed is not shared");
+                release.upstreams.iter_mut().for_each(&mut visit);
+            }
+        }
+    }
+}
+
 /// One environment in one worker.
 pub struct EnvironmentState {
     pub(super) hosts: Vec<String>,
@@ -106,6 +135,8 @@ pub(super) struct Routes {
     pub(super) shield: bool,
     /// Per forwarded flag, in the order of decisions: per variant `key=variant`.
     pub(super) forward: Vec<Vec<Box<[u8]>>>,
+    /// Request fields that a decision may depend on, for caches between us and clients.
+    pub(super) vary: Option<HeaderValue>,
 }
 
 /// A release as the data path sees it.
@@ -124,8 +155,8 @@ pub(super) struct ReleaseRoute {
     pub(super) grace: Duration,
     pub(super) health: Arc<ReleaseHealth>,
     pub(super) shard: Arc<ReleaseShard>,
-    /// Whether any request can still be routed here.
-    pub(super) reachable: bool,
+    /// Which open exchanges may stay.
+    pub(super) reach: Reach,
 }
 
 /// One address of a release.
@@ -202,7 +233,7 @@ impl EnvironmentState {
             renew_pin: false,
         };
         Ok(Self {
-            hosts: snapshot.wire_edge().hosts.clone(),
+            hosts: snapshot.edge().hosts.clone(),
             decider,
             decision: Decision { route, flags: Vec::with_capacity(snapshot.forwarded().len()) },
             plan: ContextPlan::new(snapshot, with.config),
@@ -213,12 +244,12 @@ impl EnvironmentState {
 
 impl Routes {
     fn prepare(snapshot: &Snapshot, with: &Preparation<'_>) -> Result<Self, PrepareError> {
-        let edge = snapshot.wire_edge();
-        let traffic = super::reach::Reach::of(snapshot);
+        let edge = snapshot.edge();
+        let active = snapshot.traffic().active();
         let mut releases = Vec::with_capacity(snapshot.releases().len());
         for position in 0..snapshot.releases().len() {
             let index = ReleaseIndex(u16::try_from(position).unwrap_or(u16::MAX));
-            releases.push(Arc::new(ReleaseRoute::prepare(snapshot, index, &traffic, with)?));
+            releases.push(Arc::new(ReleaseRoute::prepare(snapshot, index, with)?));
         }
         let forward = snapshot.forwarded().iter().filter_map(|flag| snapshot.flags().get(flag.0 as usize)).map(|flag| {
             let entry = |variant: &edge_engine::Variant| format!("{}={}", flag.key(), variant.key).into_bytes().into();
@@ -229,11 +260,12 @@ impl Routes {
             environment: snapshot.environment().as_str().into(),
             number: snapshot.number(),
             releases,
-            active: traffic.active,
-            active_release: traffic.active_release,
+            active,
+            active_release: snapshot.traffic().release(active).unwrap_or(ReleaseIndex(0)),
             debug: edge.debug,
             shield: edge.shield,
             forward: forward.collect(),
+            vary: vary(snapshot),
         })
     }
 
@@ -242,16 +274,31 @@ impl Routes {
     }
 }
 
+/// The request fields among what the snapshot asks for.
+fn vary(snapshot: &Snapshot) -> Option<HeaderValue> {
+    let mut names: Vec<&str> = Vec::new();
+    for attribute in snapshot.needs() {
+        let name = match attribute.kind() {
+            AttributeKind::Header(name) => name,
+            AttributeKind::Cookie(_) => "cookie",
+            _ => continue,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { None } else { HeaderValue::from_str(&names.join(", ")).ok() }
+}
+
 impl ReleaseRoute {
     fn prepare(
         snapshot: &Snapshot,
         index: ReleaseIndex,
-        traffic: &super::reach::Reach,
         with: &Preparation<'_>,
     ) -> Result<Self, PrepareError> {
-        let release = &snapshot.releases()[usize::from(index.0)];
+        let release = snapshot.release(index);
         let (app, environment, id) = (snapshot.app().as_str(), snapshot.environment().as_str(), release.id.as_str());
-        let edge = snapshot.wire_edge();
+        let edge = snapshot.edge();
         let region = with.config.region.as_deref();
         let mut upstreams = Vec::with_capacity(release.upstreams.len());
         for (position, wire) in release.upstreams.iter().enumerate() {
@@ -282,7 +329,7 @@ impl ReleaseRoute {
             grace,
             health: with.health.health(snapshot, index),
             shard: with.shard.release(app, environment, id),
-            reachable: traffic.reaches(index),
+            reach: Reach::of(snapshot, index),
         })
     }
 }
