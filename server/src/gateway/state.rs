@@ -20,7 +20,7 @@ use super::context::ContextPlan;
 use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
-use super::metrics::{ReleaseShard, Shard};
+use super::metrics::{FlagShard, ReleaseShard, Shard};
 use super::reach::Reach;
 use crate::host::{Decider, HostError, LoadedSnapshot};
 
@@ -121,6 +121,7 @@ pub struct EnvironmentState {
     pub(super) decision: Decision,
     pub(super) plan: ContextPlan,
     pub(super) routes: Arc<Routes>,
+    pub(super) flags: FlagShard,
 }
 
 /// What an exchange keeps after its decision: no engine, only where things are.
@@ -237,9 +238,17 @@ impl EnvironmentState {
             decider,
             decision: Decision { route, flags: Vec::with_capacity(snapshot.forwarded().len()) },
             plan: ContextPlan::new(snapshot, with.config),
+            flags: with.shard.flags(snapshot.app().as_str(), snapshot.environment().as_str(), forwarded(snapshot)),
             routes: Arc::new(routes),
         })
     }
+}
+
+/// Key and variants of each forwarded flag, in the order of decisions.
+fn forwarded(snapshot: &Snapshot) -> impl Iterator<Item = (&str, impl Iterator<Item = &str> + Clone)> {
+    snapshot.forwarded().iter().filter_map(|flag| snapshot.flag(*flag)).map(|flag| {
+        (flag.key().as_str(), flag.variants().iter().map(|variant| variant.key.as_str()))
+    })
 }
 
 impl Routes {
