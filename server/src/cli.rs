@@ -6,8 +6,10 @@
 mod check;
 mod completions;
 mod decide;
+mod demo;
 mod doctor;
 mod exit;
+mod gateway;
 mod man;
 mod output;
 mod r#override;
@@ -20,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 use exit::Failure;
+pub(crate) use output::Paint;
 pub use reference::reference;
 
 /// Routes requests to releases and flags to people, with one engine.
@@ -42,6 +45,10 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show a canary and a rollback with real traffic on this machine.
+    Demo(demo::Args),
+    /// Route traffic by bascule.yaml files or snapshots, and watch them.
+    Gateway(gateway::Args),
     /// Check bascule.yaml files and snapshots, and report every problem at once.
     Check(check::Args),
     /// Decide for JSON contexts on stdin, one per line.
@@ -59,6 +66,8 @@ enum Verb {
 /// Parses the process's arguments, runs the verb and reports what went wrong.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Gateway(args) => gateway::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Decide(args) => decide::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
@@ -83,7 +92,7 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Ok;
     }
     let failure = error.downcast_ref::<Failure>();
-    let paint = output::Paint::stderr();
+    let paint = Paint::stderr();
     eprintln!("{}: {error:#}", paint.error("error"));
     if let Some(help) = failure.and_then(Failure::help) {
         eprintln!("  {}: {help}", paint.help("help"));
@@ -92,7 +101,7 @@ fn report(error: &anyhow::Error) -> Exit {
 }
 
 /// The clock, for what the engine may not ask itself: milliseconds since 1970.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod gateway;
 pub mod host;
 pub mod lifecycle;

@@ -118,8 +118,8 @@ impl Report {
     fn try_out(&mut self, config: &Config) {
         self.try_files(config);
         self.try_module(config);
-        for address in config.listen.iter().chain([&config.ops]) {
-            self.try_listener(*address);
+        for address in [config.listen, config.ops] {
+            self.try_listener(address);
         }
         let files = config.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]).chain(&config.upstream_ca);
         for path in files {

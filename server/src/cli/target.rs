@@ -63,7 +63,9 @@ impl Target {
         };
         if keys.is_derived() {
             let note = Paint::stderr().warning("note");
-            eprintln!("{note}: the bucketing key is derived from app and environment; set {KEY_VARIABLE} to the gateway's");
+            eprintln!(
+                "{note}: the bucketing key is derived from app and environment; set {KEY_VARIABLE} to the gateway's"
+            );
         }
         let key = keys.key(wire.app.as_str(), wire.environment.as_str());
         Ok(Found { wire, key, file, manifest })
@@ -143,7 +145,8 @@ pub(super) enum Document {
 
 /// Reads a document completely; problems are printed and become one error.
 fn parse(text: &str, file: &str, keys: &KeySource) -> anyhow::Result<Document> {
-    review(text, file, |app, environment| keys.key(app.as_str(), environment.as_str())).map_err(|findings| refused(&findings))
+    review(text, file, |app, environment| keys.key(app.as_str(), environment.as_str()))
+        .map_err(|findings| refused(&findings))
 }
 
 /// Reads and checks a document of either kind.
