@@ -1,5 +1,6 @@
-//! End-to-end stories, one claim per test.
+//! Behaviour through the public doors only: sockets, processes, files. One claim per test.
 
+mod cli;
 mod health;
 mod live;
 mod ops;
