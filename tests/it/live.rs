@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use server::config::Config;
@@ -17,27 +17,38 @@ use server::lifecycle::Lifecycle;
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     pub(crate) is_sick: Arc<AtomicBool>,
+    /// While set, requests wait for their answer.
+    pub(crate) is_held: Arc<AtomicBool>,
+    /// How many requests wait.
+    pub(crate) waiting: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct Conduct {
+    is_sick: Arc<AtomicBool>,
+    is_held: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Origin {
     pub(crate) fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
-        let is_sick = Arc::new(AtomicBool::new(false));
-        let sick = Arc::clone(&is_sick);
+        let conduct = Conduct { is_sick: Arc::default(), is_held: Arc::default(), waiting: Arc::default() };
+        let Conduct { is_sick, is_held, waiting } = conduct.clone();
         // Threads end with the process, or when the gateway closes its connections.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let sick = Arc::clone(&sick);
-                std::thread::spawn(move || serve(stream, name, &sick));
+                let conduct = conduct.clone();
+                std::thread::spawn(move || serve(stream, name, &conduct));
             }
         });
-        Self { address, is_sick }
+        Self { address, is_sick, is_held, waiting }
     }
 }
 
-fn serve(stream: TcpStream, name: &str, is_sick: &AtomicBool) {
+fn serve(stream: TcpStream, name: &str, conduct: &Conduct) {
     let _ = stream.set_nodelay(true);
     let Ok(mut out) = stream.try_clone() else { return };
     let mut lines = BufReader::new(stream).lines();
@@ -46,7 +57,12 @@ fn serve(stream: TcpStream, name: &str, is_sick: &AtomicBool) {
         if lines.by_ref().map_while(Result::ok).find(String::is_empty).is_none() {
             return;
         }
-        let status = if is_sick.load(Ordering::SeqCst) { "503 Service Unavailable" } else { "200 OK" };
+        conduct.waiting.fetch_add(1, Ordering::SeqCst);
+        while conduct.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        conduct.waiting.fetch_sub(1, Ordering::SeqCst);
+        let status = if conduct.is_sick.load(Ordering::SeqCst) { "503 Service Unavailable" } else { "200 OK" };
         let text = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{name}", name.len());
         if out.write_all(text.as_bytes()).is_err() {
             return;
@@ -69,6 +85,7 @@ pub(crate) fn gateway(settings: &[(&str, String)]) -> Gateway {
 /// A client with one connection that it keeps.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
+    is_closing: bool,
 }
 
 impl Client {
@@ -76,12 +93,21 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the gateway listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("settable");
         stream.set_nodelay(true).expect("settable");
-        Self { stream: BufReader::new(stream) }
+        Self { stream: BufReader::new(stream), is_closing: false }
+    }
+
+    /// Whether the last answer said that the connection ends with it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing
     }
 
     /// Status and body.
     pub(crate) fn get(&mut self, user: &str) -> std::io::Result<(u16, String)> {
-        let request = format!("GET / HTTP/1.1\r\nhost: shop.example\r\nx-user-id: {user}\r\n\r\n");
+        self.send(&format!("GET / HTTP/1.1\r\nhost: shop.example\r\nx-user-id: {user}\r\n\r\n"))
+    }
+
+    /// Status and body.
+    pub(crate) fn send(&mut self, request: &str) -> std::io::Result<(u16, String)> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
@@ -96,6 +122,7 @@ impl Client {
             if line == "\r\n" {
                 break;
             }
+            self.is_closing |= line.to_ascii_lowercase().starts_with("connection: close");
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().map_err(std::io::Error::other)?;
             }

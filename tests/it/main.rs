@@ -4,6 +4,7 @@ mod cli;
 mod health;
 mod live;
 mod ops;
+mod process;
 mod rig;
 mod state;
 mod swap;
