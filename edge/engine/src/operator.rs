@@ -107,9 +107,7 @@ impl TextSet {
     #[inline]
     fn contains(&self, text: &[u8]) -> bool {
         match self {
-            Self::Short(values) => {
-                word(text).is_some_and(|word| values.iter().any(|value| *value == (text.len(), word)))
-            }
+            Self::Short(values) => word(text).is_some_and(|word| values.contains(&(text.len(), word))),
             Self::Few(values) => values.iter().any(|value| **value == *text),
             Self::Many(values) => values.contains(text),
         }
