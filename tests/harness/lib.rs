@@ -1,4 +1,6 @@
-//! What several tests share.
+//! What the end-to-end tests are made of; no test lives here.
+
+pub mod binary;
 
 /// The content of a snapshot in the tests of the state directory: another one for each number, and long
 /// enough that a write of it can be cut.

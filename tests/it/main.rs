@@ -1,8 +1,12 @@
-//! End-to-end stories, one claim per test.
+//! Behaviour through the public doors only: sockets, processes, files. One claim per test.
 
+mod cli;
 mod health;
 mod host;
+mod live;
 mod ops;
+mod process;
 mod rig;
 mod state;
+mod swap;
 mod watch;

@@ -151,7 +151,7 @@ impl Prober {
         });
         for (key, target) in wanted {
             let token = CancellationToken::new();
-            let work = watch(target.clone(), Arc::clone(&self.tls));
+            let work = Box::pin(watch(target.clone(), Arc::clone(&self.tls)));
             let stop = token.clone();
             self.tasks.spawn(async move { stop.run_until_cancelled(work).await });
             self.running.insert(key, (target, token));
@@ -188,22 +188,26 @@ async fn watch(target: Target, tls: Arc<rustls::ClientConfig>) {
 fn report(key: &UpstreamKey, failure: Option<ProbeError>) {
     let (app, environment) = (key.release.scope.app(), key.release.scope.environment());
     let release = &*key.release.release;
-    match failure {
-        Some(error) => tracing::warn!(
+    if let Some(error) = failure {
+        let error = &error as &dyn std::error::Error;
+        let upstream = &*key.url;
+        tracing::warn!(
             app,
             environment,
             release.id = release,
-            upstream = &*key.url,
-            error = &error as &dyn std::error::Error,
+            upstream,
+            error,
             "an upstream fails its health check and gets no more requests"
-        ),
-        None => tracing::info!(
+        );
+    } else {
+        let upstream = &*key.url;
+        tracing::info!(
             app,
             environment,
             release.id = release,
-            upstream = &*key.url,
+            upstream,
             "an upstream passes its health check again and gets requests"
-        ),
+        );
     }
 }
 

@@ -94,7 +94,7 @@ metrics! {
     CONNECTIONS_OPEN = Gauge "bascule_connections_open" { }
         "Client connections that are open";
     TUNNELS_OPEN = Gauge "bascule_tunnels_open" { }
-        "WebSockets and other tunnels that are open";
+        "Tunnels that are open, e.g. for web sockets";
     UPSTREAM_CONNECTIONS = Counter "bascule_upstream_connections" { "state" }
         "Connections used towards upstreams, new or reused from the pool";
     RETRIES = Counter "bascule_retries" { }
