@@ -158,7 +158,9 @@ impl StateDir {
         let _lock = self.lock()?;
         for path in self.paths(scope) {
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StateError::of("remove", &path)(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StateError::of("remove", &path)(error));
+                }
                 _ => {}
             }
         }
@@ -167,7 +169,8 @@ impl StateDir {
 
     /// How much room is left.
     pub fn space(&self) -> Result<Space, StateError> {
-        let stat = rustix::fs::statvfs(&self.root).map_err(|error| StateError::of("look at", &self.root)(error.into()))?;
+        let stat =
+            rustix::fs::statvfs(&self.root).map_err(|error| StateError::of("look at", &self.root)(error.into()))?;
         Ok(Space {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: stat.f_blocks.saturating_mul(stat.f_frsize),

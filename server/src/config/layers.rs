@@ -245,7 +245,11 @@ fn split(setting: &Setting, text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
-    if setting.kind.is_list() { text.split(',').map(|part| part.trim().to_owned()).collect() } else { vec![text.to_owned()] }
+    if setting.kind.is_list() {
+        text.split(',').map(|part| part.trim().to_owned()).collect()
+    } else {
+        vec![text.to_owned()]
+    }
 }
 
 struct TomlFile<'a> {
@@ -258,7 +262,8 @@ struct TomlFile<'a> {
 impl TomlFile<'_> {
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let key =
+                if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             let at = name.span().start;
             match (Setting::named(&key), value.get_ref()) {
                 (Some(setting), value) => self.value(setting, value, at),
@@ -368,7 +373,10 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
-        problems("\nlisten = \"127.0.0.1:1\"\nlisen = \"x\"\n", &[(3, "there is no such setting; did you mean `listen`?")]);
+        problems(
+            "\nlisten = \"127.0.0.1:1\"\nlisen = \"x\"\n",
+            &[(3, "there is no such setting; did you mean `listen`?")],
+        );
         problems("[timeouts]\nhaed = \"1s\"\n", &[(2, "there is no such setting; did you mean `timeouts.head`?")]);
         problems("grace = \"1s\"\n", &[(1, "there is no such setting; did you mean `drain.grace`?")]);
         problems("[colours]\nred = 1\n", &[(1, "there is no such setting")]);

@@ -123,10 +123,13 @@ impl<W: Worker + 'static> Control<W> {
             metrics: parts.metrics,
             board: Arc::clone(&board),
             health: Arc::clone(&parts.health),
-            engine: Box::new(move || of.running().first().map_or(first.clone(), |loaded| loaded.engine().name().to_owned())),
+            engine: Box::new(move || {
+                of.running().first().map_or(first.clone(), |loaded| loaded.engine().name().to_owned())
+            }),
             access_log_dropped: parts.access_log_dropped,
         };
-        let sources = HealthSources { board: Arc::clone(&board), health: parts.health, state_dir: parts.state_dir.clone() };
+        let sources =
+            HealthSources { board: Arc::clone(&board), health: parts.health, state_dir: parts.state_dir.clone() };
         let observer = Arc::new(Observer { sources, observed: Arc::new(observed), draining: parts.draining });
         let stop = CancellationToken::new();
         let (stopped, tls) = (stop.clone(), parts.tls);

@@ -356,7 +356,14 @@ mod tests {
     use super::*;
 
     fn outcome(variant: u16, reason: FlagReason) -> FlagOutcome {
-        FlagOutcome { flag: FlagIndex(0), variant: VariantIndex(variant), reason, rule: None, bucket: None, error: None }
+        FlagOutcome {
+            flag: FlagIndex(0),
+            variant: VariantIndex(variant),
+            reason,
+            rule: None,
+            bucket: None,
+            error: None,
+        }
     }
 
     fn name(of: &str) -> Name {

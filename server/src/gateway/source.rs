@@ -254,8 +254,11 @@ impl<W: Worker> Driver<W> {
         let started = Instant::now();
         let loaded = LoadedSnapshot::load(&document, &key, &self.sources.engine);
         tracing::debug!(
-            app = scope.app(), environment = scope.environment(), bytes = document.len(),
-            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), "a snapshot was checked"
+            app = scope.app(),
+            environment = scope.environment(),
+            bytes = document.len(),
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "a snapshot was checked"
         );
         loaded.map_err(|source| Refused::Load { scope, source })
     }
@@ -292,7 +295,12 @@ impl<W: Worker> Driver<W> {
             let (app, environment) = (scope.app().to_owned(), scope.environment().to_owned());
             match result {
                 Ok(wire) => {
-                    tracing::warn!(app, environment, snapshot.number = wire.number, "serving the last good snapshot from disk");
+                    tracing::warn!(
+                        app,
+                        environment,
+                        snapshot.number = wire.number,
+                        "serving the last good snapshot from disk"
+                    );
                     self.served.insert(scope, Served { wire, is_restored: true });
                 }
                 Err(refused) => {

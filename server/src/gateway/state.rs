@@ -246,9 +246,11 @@ impl EnvironmentState {
 
 /// Key and variants of each forwarded flag, in the order of decisions.
 fn forwarded(snapshot: &Snapshot) -> impl Iterator<Item = (&str, impl Iterator<Item = &str> + Clone)> {
-    snapshot.forwarded().iter().filter_map(|flag| snapshot.flag(*flag)).map(|flag| {
-        (flag.key().as_str(), flag.variants().iter().map(|variant| variant.key.as_str()))
-    })
+    snapshot
+        .forwarded()
+        .iter()
+        .filter_map(|flag| snapshot.flag(*flag))
+        .map(|flag| (flag.key().as_str(), flag.variants().iter().map(|variant| variant.key.as_str())))
 }
 
 impl Routes {
@@ -260,10 +262,12 @@ impl Routes {
             let index = ReleaseIndex(u16::try_from(position).unwrap_or(u16::MAX));
             releases.push(Arc::new(ReleaseRoute::prepare(snapshot, index, with)?));
         }
-        let forward = snapshot.forwarded().iter().filter_map(|flag| snapshot.flags().get(flag.0 as usize)).map(|flag| {
-            let entry = |variant: &edge_engine::Variant| format!("{}={}", flag.key(), variant.key).into_bytes().into();
-            flag.variants().iter().map(entry).collect()
-        });
+        let forward =
+            snapshot.forwarded().iter().filter_map(|flag| snapshot.flags().get(flag.0 as usize)).map(|flag| {
+                let entry =
+                    |variant: &edge_engine::Variant| format!("{}={}", flag.key(), variant.key).into_bytes().into();
+                flag.variants().iter().map(entry).collect()
+            });
         Ok(Self {
             app: snapshot.app().as_str().into(),
             environment: snapshot.environment().as_str().into(),
@@ -300,11 +304,7 @@ fn vary(snapshot: &Snapshot) -> Option<HeaderValue> {
 }
 
 impl ReleaseRoute {
-    fn prepare(
-        snapshot: &Snapshot,
-        index: ReleaseIndex,
-        with: &Preparation<'_>,
-    ) -> Result<Self, PrepareError> {
+    fn prepare(snapshot: &Snapshot, index: ReleaseIndex, with: &Preparation<'_>) -> Result<Self, PrepareError> {
         let release = snapshot.release(index);
         let (app, environment, id) = (snapshot.app().as_str(), snapshot.environment().as_str(), release.id.as_str());
         let edge = snapshot.edge();
@@ -321,9 +321,8 @@ impl ReleaseRoute {
         let local = upstreams.iter().filter(|(is_local, _)| *is_local).count();
         let identity =
             format!("x-bascule-app: {app}\r\nx-bascule-environment: {environment}\r\nx-bascule-release: {id}\r\n");
-        let grace = edge.rollback_grace_ms.map_or(with.config.upstream.rollback_grace, |ms| {
-            Duration::from_millis(ms.into())
-        });
+        let grace =
+            edge.rollback_grace_ms.map_or(with.config.upstream.rollback_grace, |ms| Duration::from_millis(ms.into()));
         Ok(Self {
             app: app.into(),
             environment: environment.into(),

@@ -144,13 +144,13 @@ impl Node<'_> {
     #[inline(never)]
     pub(super) fn u32(self, problems: &mut Problems) -> Option<u32> {
         match &self {
-            Self::Number(number) => match number.as_u64().and_then(|number| u32::try_from(number).ok()) {
-                Some(number) => Some(number),
-                None => {
+            Self::Number(number) => {
+                let fits = number.as_u64().and_then(|number| u32::try_from(number).ok());
+                if fits.is_none() {
                     problems.add("out_of_range", format!("{number} is not a whole number from 0 to {}", u32::MAX));
-                    None
                 }
-            },
+                fits
+            }
             other => other.misfit("a whole number that is not negative", problems),
         }
     }
@@ -176,29 +176,6 @@ impl Node<'_> {
         found
     }
 
-    /// A list; `None` when it is none or one of its elements is wrong.
-    pub(super) fn list<'j, T>(
-        self,
-        problems: &mut Problems,
-        mut element: impl FnMut(Node<'j>, &mut Problems) -> Option<T>,
-    ) -> Option<Vec<T>>
-    where
-        Self: Into<Node<'j>>,
-    {
-        match self.into() {
-            Node::List(list) => {
-                let count = list.len();
-                let read: Vec<T> = list
-                    .into_iter()
-                    .enumerate()
-                    .filter_map(|(i, node)| problems.at(i, |problems| element(node, problems)))
-                    .collect();
-                (read.len() == count).then_some(read)
-            }
-            other => other.misfit("a list", problems),
-        }
-    }
-
     /// The JSON value.
     #[inline(never)]
     pub(super) fn json(self) -> serde_json::Value {
@@ -216,6 +193,26 @@ impl Node<'_> {
 }
 
 impl<'j> Node<'j> {
+    /// A list; `None` when it is none or one of its elements is wrong.
+    pub(super) fn list<T>(
+        self,
+        problems: &mut Problems,
+        mut element: impl FnMut(Node<'j>, &mut Problems) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        match self {
+            Self::List(list) => {
+                let count = list.len();
+                let read: Vec<T> = list
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(i, node)| problems.at(i, |problems| element(node, problems)))
+                    .collect();
+                (read.len() == count).then_some(read)
+            }
+            other => other.misfit("a list", problems),
+        }
+    }
+
     /// An object with known keys. Null counts as absent.
     pub(super) fn object<T>(
         self,
@@ -272,6 +269,7 @@ pub(super) struct Fields<'j>(Vec<(Cow<'j, str>, Node<'j>)>);
 
 impl<'j> Fields<'j> {
     /// Takes an entry and reads it: `Some(None)` when reading failed, `None` when it is absent.
+    #[expect(clippy::option_option, reason = "failed, absent and present are three things")]
     fn take<T>(
         &mut self,
         name: &'static str,

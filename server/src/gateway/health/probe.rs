@@ -138,9 +138,8 @@ impl Prober {
     pub fn follow(&mut self, targets: impl IntoIterator<Item = Target>) {
         let mut wanted: BTreeMap<_, _> = targets.into_iter().map(|target| (target.key.clone(), target)).collect();
         self.running.retain(|key, (running, token)| {
-            let same = wanted
-                .get(key)
-                .is_some_and(|target| target.check == running.check && target.http2 == running.http2);
+            let same =
+                wanted.get(key).is_some_and(|target| target.check == running.check && target.http2 == running.http2);
             if same {
                 wanted.remove(key);
             } else {
@@ -191,11 +190,18 @@ fn report(key: &UpstreamKey, failure: Option<ProbeError>) {
     let release = &*key.release.release;
     match failure {
         Some(error) => tracing::warn!(
-            app, environment, release.id = release, upstream = &*key.url, error = &error as &dyn std::error::Error,
+            app,
+            environment,
+            release.id = release,
+            upstream = &*key.url,
+            error = &error as &dyn std::error::Error,
             "an upstream fails its health check and gets no more requests"
         ),
         None => tracing::info!(
-            app, environment, release.id = release, upstream = &*key.url,
+            app,
+            environment,
+            release.id = release,
+            upstream = &*key.url,
             "an upstream passes its health check again and gets requests"
         ),
     }
@@ -271,13 +277,7 @@ mod tests {
     use super::*;
 
     fn check(unhealthy_after: u32, healthy_after: u32) -> Check {
-        Check {
-            path: "/".into(),
-            interval: DEFAULT_INTERVAL,
-            timeout: DEFAULT_TIMEOUT,
-            unhealthy_after,
-            healthy_after,
-        }
+        Check { path: "/".into(), interval: DEFAULT_INTERVAL, timeout: DEFAULT_TIMEOUT, unhealthy_after, healthy_after }
     }
 
     #[track_caller]

@@ -131,7 +131,9 @@ fn counters<'l, const N: usize>(
     samples: impl IntoIterator<Item = ([&'l str; N], u64)>,
 ) -> Written {
     debug_assert_eq!(definition.kind, Kind::Counter, "{}", definition.name);
-    put(encoder, definition, samples, |encoder, value| encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None))
+    put(encoder, definition, samples, |encoder, value| {
+        encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)
+    })
 }
 
 fn gauges<'l, const N: usize>(
@@ -270,9 +272,7 @@ fn upstreams(encoder: &mut DescriptorEncoder<'_>, health: &HealthRegistry) -> Wr
 
 fn this_process(encoder: &mut DescriptorEncoder<'_>) -> Written {
     let cpu = process::cpu_time().map(|time| ([], time.as_secs_f64()));
-    put(encoder, &names::CPU, cpu, |encoder, value| {
-        encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)
-    })?;
+    put(encoder, &names::CPU, cpu, |encoder, value| encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None))?;
     gauges(encoder, &names::MEMORY, process::resident_bytes().map(|bytes| ([], float(bytes))))?;
     gauges(encoder, &names::DESCRIPTORS, process::open_descriptors().map(|count| ([], float(count))))?;
     gauges(encoder, &names::START, [([], process::started_at().duration_since(Timestamp::UNIX_EPOCH).as_secs_f64())])
@@ -333,7 +333,10 @@ mod tests {
     /// Sample name with labels to value.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        lines.map(|line| line.rsplit_once(' ').expect("name and value")).map(|(k, v)| (k, v.parse().expect("a number"))).collect()
+        lines
+            .map(|line| line.rsplit_once(' ').expect("name and value"))
+            .map(|(k, v)| (k, v.parse().expect("a number")))
+            .collect()
     }
 
     #[test]
@@ -346,9 +349,8 @@ mod tests {
             assert!(text.contains(&format!("# TYPE {family} ")), "{family} is missing");
             let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
             let start = format!("{name}{suffix}");
-            let sample = text.lines().find(|line| {
-                line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            });
+            let sample =
+                text.lines().find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' '])));
             let sample = sample.unwrap_or_else(|| panic!("{start} has no sample in\n{text}"));
             let labels: Vec<_> = metric.labels.iter().map(|label| format!("{label}=\"")).collect();
             let mut at = 0;

@@ -85,8 +85,7 @@ impl Report {
 
     /// The body.
     pub fn json(&self) -> String {
-        let checks: Map<String, Value> =
-            self.checks.iter().map(|(name, check)| (name.clone(), json!(check))).collect();
+        let checks: Map<String, Value> = self.checks.iter().map(|(name, check)| (name.clone(), json!(check))).collect();
         // Written by hand, so that the order is the documented one.
         let status = if self.is_healthy() { "healthy" } else { "unhealthy" };
         let timestamp = telemetry::timestamp(self.timestamp);

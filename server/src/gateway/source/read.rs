@@ -120,7 +120,10 @@ releases:
         assert!(reason.contains("conf/a.yaml:8:"), "both environments are wrong: {reason}");
         let reason = read_as("a.json", "{\"format\": \"v9\"}").expect_err("no such format");
         assert!(!reason.is_empty());
-        assert_eq!(read(Path::new("a.yaml"), &[0xff], &KeySource::Derived), Err("the file is not UTF-8 text".to_owned()));
+        assert_eq!(
+            read(Path::new("a.yaml"), &[0xff], &KeySource::Derived),
+            Err("the file is not UTF-8 text".to_owned())
+        );
     }
 
     #[test]
