@@ -1,1 +1,7 @@
-//! placeholder
+//! End-to-end stories, one claim per test.
+
+mod health;
+mod ops;
+mod rig;
+mod state;
+mod watch;
