@@ -1,1 +1,10 @@
-//! placeholder
+//! What the end-to-end tests are made of; no test lives here.
+
+pub mod binary;
+
+/// The content of a snapshot in the tests of the state directory: another one for each number, and long
+/// enough that a write of it can be cut.
+pub fn state_content(number: u64) -> Vec<u8> {
+    let line = format!("{{\"number\":{number},\"fill\":\"{}\"}}\n", "x".repeat(64));
+    line.repeat(512).into_bytes()
+}

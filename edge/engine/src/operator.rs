@@ -137,10 +137,17 @@ impl Operator {
     #[inline]
     pub(crate) fn holds(&self, value: Value<'_>) -> bool {
         match value {
+            Value::Text(text) if self.compares_text() => self.holds_text(text),
             Value::Missing => false,
             Value::List(elements) => elements.iter().take(MAX_LIST_ELEMENTS).any(|element| self.holds_scalar(*element)),
             scalar => self.holds_scalar(scalar),
         }
+    }
+
+    /// Whether text is compared as it is.
+    #[inline]
+    fn compares_text(&self) -> bool {
+        !matches!(self, Self::Exists | Self::Number(..) | Self::Time(..))
     }
 
     fn holds_scalar(&self, value: Value<'_>) -> bool {
@@ -156,9 +163,16 @@ impl Operator {
         }
     }
 
+    #[inline]
     fn holds_text(&self, text: &[u8]) -> bool {
         match self {
             Self::OneOf(set) => set.contains(text),
+            other => other.holds_other_text(text),
+        }
+    }
+
+    fn holds_other_text(&self, text: &[u8]) -> bool {
+        match self {
             Self::StartsWith(values) => values.iter().any(|value| text.starts_with(value)),
             Self::EndsWith(values) => values.iter().any(|value| text.ends_with(value)),
             Self::Contains(values) => {
@@ -171,7 +185,7 @@ impl Operator {
             Self::Cidr(values) => short_utf8(text)
                 .and_then(|text| text.parse::<IpAddr>().ok())
                 .is_some_and(|ip| values.iter().any(|network| network.contains(&ip.to_canonical()))),
-            Self::Exists | Self::Number(..) | Self::Time(..) => false,
+            Self::OneOf(_) | Self::Exists | Self::Number(..) | Self::Time(..) => false,
         }
     }
 }

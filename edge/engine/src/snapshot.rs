@@ -6,7 +6,8 @@
 mod check;
 mod edge;
 mod graph;
-mod unique;
+mod parse;
+mod read;
 pub mod wire;
 
 use crate::attribute::Attribute;
@@ -18,7 +19,8 @@ use crate::traffic::Traffic;
 use crate::unit::{UnitList, UnitSource};
 use wire::{EdgeWire, TimeoutsWire, UpstreamWire};
 
-pub use check::{check, parse};
+pub use check::check;
+pub use parse::parse;
 
 /// A checked snapshot.
 #[derive(Debug)]

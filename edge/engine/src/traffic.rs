@@ -92,6 +92,24 @@ impl Traffic {
         self.rolled_back.contains(&release)
     }
 
+    /// Whether a request that went to this release for this reason could still go there. An edge
+    /// ends what is open to a release when this turns false: weight 0 is a rollback, except that a pin
+    /// keeps those whom the release served while it was active.
+    pub fn still_routes(&self, release: ReleaseIndex, reason: RouteReason, while_active: bool) -> bool {
+        if release == self.active_release {
+            return true;
+        }
+        if self.candidate_release != Some(release) || self.is_rolled_back(release) {
+            return false;
+        }
+        let by_reason = match reason {
+            RouteReason::Override => !self.overrides.is_empty(),
+            RouteReason::Rule => self.rules.iter().any(|rule| rule.slot != self.active),
+            _ => false,
+        };
+        by_reason || self.splits() || (while_active && self.pin.is_some())
+    }
+
     /// Whether some region sends traffic to the candidate by split.
     pub(crate) fn splits(&self) -> bool {
         self.candidate_release.is_some() && (self.weight > 0 || self.regions.values().any(|weight| *weight > 0))
@@ -183,10 +201,7 @@ impl Traffic {
             evaluation.trace.leaf(|| json!({"step": "active", "slot": self.active}));
             return self.to_active(RouteReason::Active);
         };
-        let bucket = evaluation
-            .unit
-            .filter(|_| weight < BUCKETS)
-            .and_then(|unit| Some(self.bucketers.get(unit.position)?.bucket(unit.value.as_bytes())));
+        let bucket = evaluation.unit.filter(|_| weight < BUCKETS).and_then(|unit| unit.bucket(&self.bucketers));
         let route = match bucket {
             Some(bucket) if bucket >= weight => self.to_active(RouteReason::Split),
             None if weight < BUCKETS => self.to_active(RouteReason::Fallback),

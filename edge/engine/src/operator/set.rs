@@ -35,20 +35,24 @@ impl fmt::Debug for Keyed {
     }
 }
 
-/// A set of canonical texts: compared one by one while small, hashed when large.
+/// A set of canonical texts, in the form that answers fastest.
 #[derive(Debug)]
 pub(crate) enum TextSet {
+    /// Few texts of at most eight bytes: countries, plans, regions.
+    Short(Box<[(usize, u64)]>),
+    /// Few texts.
     Few(Box<[Box<[u8]>]>),
     Many { longest: usize, values: HashSet<Box<[u8]>, Keyed> },
 }
 
 impl TextSet {
-    /// Up to this many, comparing lengths and bytes beats hashing the probe.
+    /// Up to this many, comparing one by one beats hashing the probe.
     const FEW: usize = 8;
 
     pub(super) fn new(list: Vec<Box<[u8]>>, keyed: &Keyed) -> Self {
         if list.len() <= Self::FEW {
-            return Self::Few(list.into());
+            let short: Option<Box<[_]>> = list.iter().map(|value| Some((value.len(), word(value)?))).collect();
+            return short.map_or_else(|| Self::Few(list.into()), Self::Short);
         }
         let longest = list.iter().map(|value| value.len()).max().unwrap_or_default();
         let mut values = HashSet::with_capacity_and_hasher(list.len(), keyed.clone());
@@ -59,6 +63,7 @@ impl TextSet {
     #[inline]
     pub(super) fn contains(&self, text: &[u8]) -> bool {
         match self {
+            Self::Short(values) => word(text).is_some_and(|word| values.contains(&(text.len(), word))),
             Self::Few(values) => values.iter().any(|value| **value == *text),
             // The length first: hashing a long value would cost its length.
             Self::Many { longest, values } => text.len() <= *longest && values.contains(text),
@@ -67,8 +72,21 @@ impl TextSet {
 
     pub(super) fn cost(&self) -> u64 {
         match self {
+            Self::Short(_) => 1,
             Self::Few(values) => 1 + values.iter().map(|value| value.len() as u64).sum::<u64>() / steps::BYTES,
             Self::Many { longest, .. } => 5 + *longest as u64 / steps::HASHED,
         }
     }
+}
+
+/// Up to eight bytes as one word; `None` when there are more.
+#[inline]
+fn word(text: &[u8]) -> Option<u64> {
+    if let Some(bytes) = text.first_chunk::<4>() {
+        let low = u64::from(u32::from_le_bytes(*bytes));
+        // The last four bytes overlap the first ones where there are fewer than eight.
+        let high = u64::from(u32::from_le_bytes(*text.last_chunk::<4>()?));
+        return (text.len() <= 8).then_some(low | high << 32);
+    }
+    Some(text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
 }

@@ -16,7 +16,7 @@ use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
 use crate::flag::{Flag, Prerequisite, Rule, Serve, Variant};
 use crate::limits::{
     MAX_BULK_COST, MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_ROLLED_BACK, MAX_RULES,
-    MAX_SEGMENTS, MAX_SNAPSHOT_BYTES, MAX_TEXT_BYTES, MAX_VARIANT_BYTES, MAX_VARIANT_DEPTH, MAX_VARIANTS,
+    MAX_SEGMENTS, MAX_TEXT_BYTES, MAX_VARIANT_BYTES, MAX_VARIANT_DEPTH, MAX_VARIANTS,
 };
 use crate::names::{ReleaseId, RuleId, SegmentKey, Slot};
 use crate::operator::Ledger;
@@ -26,17 +26,6 @@ use crate::time::parse_rfc3339;
 use crate::token::TokenKey;
 use crate::traffic::{Pin, RouteRule, Traffic};
 use crate::unit::{UnitList, UnitSources};
-
-/// Reads the JSON document of a snapshot.
-pub fn parse(json: &[u8]) -> Result<SnapshotWire, Vec<Problem>> {
-    let problem = |code, detail| vec![Problem { pointer: String::new(), code, detail }];
-    if json.len() > MAX_SNAPSHOT_BYTES {
-        let detail = format!("{} bytes of snapshot, at most {MAX_SNAPSHOT_BYTES} are allowed", json.len());
-        return Err(problem("limit_exceeded", detail));
-    }
-    // The message may quote the document; a bad one must not flood the log.
-    serde_json::from_slice(json).map_err(|error| problem("document_invalid", format!("{:.500}", error.to_string())))
-}
 
 /// Checks a snapshot and compiles it under the environment's secret.
 pub fn check(wire: SnapshotWire, key: &BucketingKey) -> Result<Snapshot, Vec<Problem>> {
@@ -443,7 +432,7 @@ const SPLIT_STEPS: u64 = 12;
 
 /// Two flags of one id would share their default salt: their cohorts would be the same people.
 fn check_ids(flags: &BTreeMap<crate::FlagKey, FlagWire>, problems: &mut Problems) {
-    let mut ids: Vec<(&str, &str)> = flags.iter().map(|(key, flag)| (flag.id.as_str(), key.as_str())).collect();
+    let mut ids: Vec<(&str, &crate::FlagKey)> = flags.iter().map(|(key, flag)| (flag.id.as_str(), key)).collect();
     ids.sort_unstable();
     for (i, (id, key)) in ids.iter().enumerate() {
         let twin = i.checked_sub(1).and_then(|before| ids.get(before)).filter(|(before, _)| before == id);
@@ -452,7 +441,7 @@ fn check_ids(flags: &BTreeMap<crate::FlagKey, FlagWire>, problems: &mut Problems
             Some((_, other)) => ("flag_id_duplicate", format!("the flag `{other}` has this id already")),
             None => continue,
         };
-        problems.at(key, |problems| problems.at("id", |problems| problems.add(code, detail)));
+        problems.at(*key, |problems| problems.at("id", |problems| problems.add(code, detail)));
     }
 }
 

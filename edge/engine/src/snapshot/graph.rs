@@ -125,7 +125,7 @@ impl Graph<'_> {
             Reference::Flag(_) => "flags",
         };
         let name = name(first);
-        let key = name.split_once(' ').map_or(name.as_str(), |(_, key)| key);
+        let key: Box<str> = name.split_once(' ').map_or(name.as_str(), |(_, key)| key).into();
         problems.at(object, |p| {
             p.at(key, |p| p.add("reference_cycle", format!("these refer to each other: {}", names.join(" → "))));
         });

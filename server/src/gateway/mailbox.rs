@@ -1,0 +1,75 @@
+//! How other threads speak to a worker: a new state, or the order to drain.
+//!
+//! Messages are few and rare; a worker that has none pays nothing. An installed state is
+//! acknowledged after the swap, so no request whose head arrives after the acknowledgement is
+//! decided by the state before.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::metrics::Shard;
+use super::state::WorkerState;
+
+pub(super) enum Message {
+    Install { state: Box<WorkerState>, done: oneshot::Sender<Instant> },
+    Drain,
+}
+
+#[derive(Default)]
+pub(super) struct Mailbox {
+    messages: Mutex<VecDeque<Message>>,
+    arrived: Notify,
+}
+
+impl Mailbox {
+    fn post(&self, message: Message) {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push_back(message);
+        self.arrived.notify_one();
+    }
+
+    pub(super) async fn next(&self) -> Message {
+        loop {
+            let message = self.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match message {
+                Some(message) => return message,
+                None => self.arrived.notified().await,
+            }
+        }
+    }
+}
+
+/// A worker thread, seen from outside.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) shard: Arc<Shard>,
+}
+
+impl WorkerHandle {
+    /// Hands over a prepared state. The receiver gets the instant of the swap; it fails only when
+    /// the worker is gone.
+    pub fn install(&self, state: Box<WorkerState>) -> oneshot::Receiver<Instant> {
+        let (done, acknowledged) = oneshot::channel();
+        self.mailbox.post(Message::Install { state, done });
+        acknowledged
+    }
+
+    /// Stops accepting, finishes what is in flight, then ends the worker.
+    pub fn drain(&self) {
+        self.mailbox.post(Message::Drain);
+    }
+
+    /// The worker's counters.
+    pub fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+}
+
+impl std::fmt::Debug for WorkerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerHandle").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! HTTP/2 to an upstream: one connection per worker and upstream, by prior knowledge or ALPN.
+//!
+//! Pings find a dead connection, which would otherwise stay and swallow requests.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
+
+use super::super::clock::Expired;
+use super::super::executor::LocalExecutor;
+use super::super::headers;
+use super::super::waits::Waits;
+use super::fault::{Cause, Fault};
+use super::pool::Pool;
+
+/// Interval of keep-alive pings.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time to answer one.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The connection of a pool, if there is one.
+#[derive(Default)]
+pub(in crate::gateway) struct H2 {
+    sender: Option<SendRequest<UpstreamBody>>,
+    connecting: Option<Rc<Notify>>,
+}
+
+impl H2 {
+    pub(super) fn clear(&mut self) {
+        self.sender = None;
+    }
+}
+
+/// The client's body on its way to an HTTP/2 upstream.
+pub(in crate::gateway) struct UpstreamBody(Option<Incoming>);
+
+impl UpstreamBody {
+    pub(in crate::gateway) fn new(body: Option<Incoming>) -> Self {
+        Self(body)
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map(headers::without_own_trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Pool {
+    /// One exchange; returns with the response head.
+    pub(in crate::gateway) async fn h2(
+        &self,
+        request: Request<UpstreamBody>,
+        fresh: bool,
+        waits: &Waits,
+    ) -> Result<Response<Incoming>, Fault> {
+        let (mut sender, reused) = self.sender(fresh, waits).await?;
+        waits.arm_read();
+        let fault = |cause, sent| Fault { cause, sent, received: false, reused };
+        let mut answering = std::pin::pin!(sender.send_request(request));
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = answering.as_mut().poll(cx) {
+                return Poll::Ready(done.map_err(|error| match error.is_canceled() {
+                    // It never left our queue.
+                    true => fault(Cause::Broken, false),
+                    false => fault(Cause::Broken, true),
+                }));
+            }
+            match waits.expired(cx) {
+                None => Poll::Pending,
+                Some(Expired::Deadline) => Poll::Ready(Err(fault(Cause::Timeout, true))),
+                Some(Expired::RolledBack) => Poll::Ready(Err(fault(Cause::RolledBack, true))),
+            }
+        })
+        .await
+    }
+
+    async fn sender(&self, mut fresh: bool, waits: &Waits) -> Result<(SendRequest<UpstreamBody>, bool), Fault> {
+        loop {
+            let waiting = {
+                let mut h2 = self.h2.borrow_mut();
+                match &h2.sender {
+                    Some(sender) if sender.is_ready() && !fresh => return Ok((sender.clone(), true)),
+                    _ => {}
+                }
+                match &h2.connecting {
+                    Some(connecting) => Some(Rc::clone(connecting)),
+                    None => {
+                        h2.connecting = Some(Rc::default());
+                        None
+                    }
+                }
+            };
+            match waiting {
+                Some(connecting) => {
+                    connecting.notified().await;
+                    fresh = false;
+                }
+                None => {
+                    // Cleared also when this future is dropped, or nobody would connect again.
+                    let _turn = Turn(self);
+                    return self.open_h2(waits).await.map(|sender| (sender, false));
+                }
+            }
+        }
+    }
+
+    async fn open_h2(&self, waits: &Waits) -> Result<SendRequest<UpstreamBody>, Fault> {
+        let stream = self.connect(waits).await?;
+        let mut builder = Builder::new(LocalExecutor);
+        builder.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
+        builder.adaptive_window(true).max_header_list_size(headers::MAX_LIST_BYTES);
+        let handshake = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|_| Fault::unsent(Cause::Connect))?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an HTTP/2 upstream connection ended");
+            }
+        });
+        self.h2.borrow_mut().sender = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+struct Turn<'a>(&'a Pool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(connecting) = self.0.h2.borrow_mut().connecting.take() {
+            connecting.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the system says about this process: for metrics and health. Nothing here is on a request path.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// When the process started, as far as it noticed: the first call sets it, and `main` makes that call.
+pub fn started_at() -> Timestamp {
+    static STARTED: OnceLock<Timestamp> = OnceLock::new();
+    *STARTED.get_or_init(Timestamp::now)
+}
+
+/// Resident memory; `None` where there is no `/proc`.
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+/// What the process may use: the cgroup's limit or the machine's memory, whichever is less.
+pub fn memory_limit() -> Option<u64> {
+    let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = cgroup.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    limits.chain(machine_memory()).min()
+}
+
+fn machine_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// CPU time in user and system mode.
+pub fn cpu_time() -> Option<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}
+
+/// Open file descriptors; `None` where there is no `/proc`.
+pub fn open_descriptors() -> Option<u64> {
+    // The look itself has one open.
+    u64::try_from(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_a_living_process() {
+        let memory = resident_bytes().expect("Linux");
+        assert!((1 << 20..1 << 36).contains(&memory), "{memory}");
+        assert!(memory_limit().expect("Linux") > memory);
+        assert!(cpu_time().expect("Linux") > Duration::ZERO);
+        let file = std::fs::File::open("/proc/self/statm").expect("Linux");
+        assert!(open_descriptors().expect("Linux") >= 4);
+        drop(file);
+        assert!(started_at() <= Timestamp::now());
+    }
+}
