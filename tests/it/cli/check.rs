@@ -105,7 +105,18 @@ fn doctor_shows_where_each_value_came_from_and_what_is_wrong() {
         ("bascule.toml", "region = \"eu\"\n[timeouts]\nread = \"7s\"\n"),
     ]);
     let doctor = |file: &str| {
-        let mut command = binary::command(["doctor", "--json", "--config", "bascule.toml", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--file", file]);
+        let mut command = binary::command([
+            "doctor",
+            "--json",
+            "--config",
+            "bascule.toml",
+            "--listen",
+            "127.0.0.1:0",
+            "--ops",
+            "127.0.0.1:0",
+            "--file",
+            file,
+        ]);
         command.current_dir(folder.path()).env("BASCULE_WORKERS", "3").env("BASCULE_WOKRERS", "3");
         let ended = binary::finish(command, "");
         (ended.code, serde_json::from_str::<Value>(&ended.stdout).unwrap())

@@ -119,7 +119,8 @@ fn a_trace_explains_the_decision() {
 
 #[test]
 fn the_key_decides_the_cohorts_and_is_never_shown() {
-    let folder = folder(&[("web.yaml", SOUND), ("key", "00112233445566778899aabbccddeeff\n"), ("bad", "secret-canary")]);
+    let folder =
+        folder(&[("web.yaml", SOUND), ("key", "00112233445566778899aabbccddeeff\n"), ("bad", "secret-canary")]);
     let bucket = |variable: &str, value: &str| {
         let mut command = binary::command(["decide", "--file", "web.yaml", "-e", "production"]);
         command.current_dir(folder.path());

@@ -55,9 +55,18 @@ fn an_environment_without_overrides_says_what_to_add() {
 
 #[test]
 fn an_empty_slot_is_not_found() {
-    let folder = folder(&[("web.yaml", &SOUND.replace("{slots: {blue: web-1.4.1}}}", "{slots: {blue: web-1.4.1}, override: {query: o}}}"))]);
+    let folder = folder(&[(
+        "web.yaml",
+        &SOUND.replace("{slots: {blue: web-1.4.1}}}", "{slots: {blue: web-1.4.1}, override: {query: o}}}"),
+    )]);
     let mut command = binary::command(["override", "--file", "web.yaml", "-e", "staging", "--slot", "green"]);
-    let ended = binary::finish({ command.current_dir(folder.path()); command }, "");
+    let ended = binary::finish(
+        {
+            command.current_dir(folder.path());
+            command
+        },
+        "",
+    );
     assert_eq!((ended.code, ended.stdout.as_str()), (3, ""));
     assert!(ended.stderr.contains("the slot green holds no release"), "{}", ended.stderr);
 }
