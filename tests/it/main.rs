@@ -1,5 +1,6 @@
 //! Behaviour through the public doors only: sockets, processes, files. One claim per test.
 
+mod arch;
 mod cli;
 mod health;
 mod host;
