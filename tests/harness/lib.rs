@@ -1,4 +1,12 @@
-//! What several tests share.
+//! What several tests share: scripted upstreams, raw clients, whole gateways.
+
+pub mod client;
+pub mod origin;
+pub mod world;
+
+pub use client::{Client, Response};
+pub use origin::{Origin, Seen};
+pub use world::{World, WorldBuilder};
 
 /// The content of a snapshot in the tests of the state directory: another one for each number, and long
 /// enough that a write of it can be cut.

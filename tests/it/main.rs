@@ -1,5 +1,6 @@
 //! End-to-end stories, one claim per test.
 
+mod gateway;
 mod health;
 mod ops;
 mod rig;

@@ -38,7 +38,7 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Binds the port and starts the workers. They answer 503 until a state is installed.
+    /// Binds the port and starts the workers, which listen when their first state is installed.
     pub fn start(start: Start) -> io::Result<Self> {
         let (address, listeners) = listener::bind(start.address, start.shards.len().max(1))?;
         let config = Arc::new(start.config);
