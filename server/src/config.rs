@@ -243,7 +243,12 @@ impl Values<'_> {
                 idle: self.duration("drain.idle"),
                 linger: self.duration("drain.linger"),
             },
-            trusted_proxies: self.effective("trusted_proxies").texts.iter().filter_map(|text| setting::network(text)).collect(),
+            trusted_proxies: self
+                .effective("trusted_proxies")
+                .texts
+                .iter()
+                .filter_map(|text| setting::network(text))
+                .collect(),
             country_header: self.parsed("country_header").pop(),
             region: self.text("region").map(str::to_owned),
         }
@@ -329,9 +334,9 @@ mod tests {
     /// mapped to the wrong field, or to none, gives the default somewhere.
     #[test]
     fn every_limit_and_timeout_reaches_its_own_field() {
-        let settings = setting::ALL.iter().filter(|setting| {
-            ["limits.", "timeouts.", "drain."].iter().any(|table| setting.key.starts_with(table))
-        });
+        let settings = setting::ALL
+            .iter()
+            .filter(|setting| ["limits.", "timeouts.", "drain."].iter().any(|table| setting.key.starts_with(table)));
         let mut variables = std::collections::BTreeMap::new();
         let mut expected = Vec::new();
         for (n, setting) in settings.enumerate() {

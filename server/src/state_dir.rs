@@ -143,8 +143,9 @@ impl StateDir {
             }
             _ => {}
         }
-        let older = generations.iter().min_by_key(|(_, stored)| stored.as_ref().map_or(0, |stored| stored.number));
-        let (target, _) = older.expect("an environment has two generations, broken or not");
+        let age = |(_, stored): &(PathBuf, Option<Stored>)| stored.as_ref().map_or(0, |stored| stored.number);
+        let [first, second] = &generations;
+        let (target, _) = if age(first) <= age(second) { first } else { second };
         let result = self.replace(target, number, bytes);
         if result.is_err() {
             // A half-written file is only litter, but on a full disk litter matters.
@@ -158,7 +159,9 @@ impl StateDir {
         let _lock = self.lock()?;
         for path in self.paths(scope) {
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StateError::of("remove", &path)(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StateError::of("remove", &path)(error));
+                }
                 _ => {}
             }
         }
@@ -167,7 +170,8 @@ impl StateDir {
 
     /// How much room is left.
     pub fn space(&self) -> Result<Space, StateError> {
-        let stat = rustix::fs::statvfs(&self.root).map_err(|error| StateError::of("look at", &self.root)(error.into()))?;
+        let stat =
+            rustix::fs::statvfs(&self.root).map_err(|error| StateError::of("look at", &self.root)(error.into()))?;
         Ok(Space {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
             total: stat.f_blocks.saturating_mul(stat.f_frsize),

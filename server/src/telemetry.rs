@@ -336,9 +336,11 @@ mod tests {
     fn logged(shape: Shape, emit: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber = tracing_subscriber::registry()
-            .with(filter(&settings()).expect("a level"))
-            .with(layer(&settings(), shape, move || writer.clone()));
+        let subscriber = tracing_subscriber::registry().with(filter(&settings()).expect("a level")).with(layer(
+            &settings(),
+            shape,
+            move || writer.clone(),
+        ));
         tracing::subscriber::with_default(subscriber, emit);
         let bytes = buffer.0.lock().expect("no test panics while it writes").clone();
         String::from_utf8(bytes).expect("text")
@@ -359,7 +361,14 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["environment", "level", "message", "service", "timestamp"]);
         let full = record(|| {
-            tracing::warn!(environment = "production", user_id = "u1", request_id = "r1", slot = "green", n = 3, "done");
+            tracing::warn!(
+                environment = "production",
+                user_id = "u1",
+                request_id = "r1",
+                slot = "green",
+                n = 3,
+                "done"
+            );
         });
         let mut names = keys(&full);
         names.sort_unstable();

@@ -1,5 +1,7 @@
-//! What several tests share: scripted upstreams, raw clients, whole gateways.
+//! What the end-to-end tests are made of: scripted upstreams, raw clients, whole gateways; no test
+//! lives here.
 
+pub mod binary;
 pub mod client;
 pub mod origin;
 pub mod world;

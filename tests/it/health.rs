@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::rig::{Rig, Setup, eventually, manifest};
+use crate::live;
+use crate::rig::{Rig, Setup, eventually, get, manifest};
 
 /// Answers `/health` with 200 or 503, and remembers the last request it got.
 struct Upstream {
@@ -103,4 +104,39 @@ fn checks_end_when_the_environment_no_longer_wants_them_and_the_mark_goes() {
         rig.get("/livez");
     }
     assert!(asked() <= before + 1, "{} probes after the end", asked() - before);
+}
+
+#[test]
+fn five_failures_of_the_candidate_give_its_cohort_to_the_active_release_and_a_trial_gives_it_back() {
+    let (blue, green) = (live::Origin::start("blue"), live::Origin::start("green"));
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("bascule.yaml");
+    let breaker = "    breaker: {openMs: 400}\n";
+    std::fs::write(&file, live::manifest(blue.address, green.address, "100", breaker)).expect("writable");
+    let gateway = live::gateway(&[("FILE", file.display().to_string()), ("WORKERS", "1".to_owned())]);
+    let ask = || live::Client::new(gateway.address()).get("user").expect("answered");
+    assert_eq!(ask(), (200, "green".to_owned()));
+
+    green.is_sick.store(true, Ordering::SeqCst);
+    let answers: Vec<_> = (0..6).map(|_| ask().0).collect();
+    assert_eq!(answers, [503, 503, 503, 503, 503, 200], "the sixth is the active release's");
+    let health = get(gateway.ops_address(), "/api/health");
+    assert_eq!(health.status, 200, "{}", health.body);
+    let json: Value = serde_json::from_str(&health.body).expect("JSON");
+    assert_eq!(json["checks"]["upstreams:web/production/web-2"]["breaker"], "open");
+    let metrics = get(gateway.ops_address(), "/metrics").body;
+    for line in [
+        "bascule_breaker_open{app=\"web\",environment=\"production\",release=\"web-2\"} 1.0\n",
+        "bascule_breaker_opened_total{app=\"web\",environment=\"production\",release=\"web-2\"} 1\n",
+        "bascule_http_requests_total{app=\"web\",environment=\"production\",release=\"web-2\",code=\"5xx\"} 5\n",
+        "bascule_http_requests_total{app=\"web\",environment=\"production\",release=\"web-1\",code=\"2xx\"} 1\n",
+        "bascule_diverted_requests_total{cause=\"breaker\"} 1\n",
+        "bascule_upstream_failures_total{app=\"web\",environment=\"production\",release=\"web-2\"} 5\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+
+    green.is_sick.store(false, Ordering::SeqCst);
+    eventually("the candidate has its cohort back", ask, |answer| *answer == (200, "green".to_owned()));
+    gateway.stop();
 }

@@ -51,8 +51,8 @@ fn metrics_are_in_the_open_metrics_format() {
     let metrics = rig.get("/metrics");
     assert!(metrics.head.contains("application/openmetrics-text; version=1.0.0"), "{}", metrics.head);
     assert!(metrics.body.ends_with("# EOF\n"));
-    assert!(metrics.body.contains("bascule_snapshot_number{app=\"web\",environment=\"production\"} 1\n"));
-    assert!(metrics.body.contains("engine=\"native\"} 1\n"));
+    assert!(metrics.body.contains("bascule_snapshot_number{app=\"web\",environment=\"production\"} 1.0\n"));
+    assert!(metrics.body.contains("engine=\"native\"} 1.0\n"));
 }
 
 #[test]

@@ -73,7 +73,14 @@ fn a_kill_at_any_system_call_of_a_save_leaves_the_old_or_the_new_snapshot() {
 
 #[test]
 fn an_error_of_any_system_call_of_a_save_leaves_the_old_or_the_new_snapshot() {
-    for (call, error) in [("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"), ("fsync", "ENOSPC"), ("rename", "EIO"), ("openat", "EMFILE")] {
+    for (call, error) in [
+        ("write", "ENOSPC"),
+        ("write", "EIO"),
+        ("fsync", "EIO"),
+        ("fsync", "ENOSPC"),
+        ("rename", "EIO"),
+        ("openat", "EMFILE"),
+    ] {
         for when in 1.. {
             let folder = prepared(2);
             let output = inject(folder.path(), call, &format!("error={error}"), when);
@@ -93,7 +100,9 @@ fn a_full_disk_is_named_and_leaves_no_litter() {
         let output = inject(folder.path(), call, &format!("error={error}"), 1);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("no space left to write"), "{call} {error}: {said}");
-        assert!(!fs::read_dir(folder.path()).unwrap().any(|e| e.unwrap().path().extension().is_some_and(|e| e == "tmp")));
+        assert!(
+            !fs::read_dir(folder.path()).unwrap().any(|e| e.unwrap().path().extension().is_some_and(|e| e == "tmp"))
+        );
         assert_eq!(found(folder.path()), 2);
     }
 }
@@ -163,7 +172,8 @@ fn a_gateway_whose_file_is_broken_or_gone_starts_from_disk_with_the_same_number(
 fn numbers_of_a_manifest_go_on_after_a_restart() {
     let rig = Setup::new().file("bascule.yaml", Some(&manifest("1.0.0"))).state_dir().start();
     assert_eq!(rig.only().map(|(number, _)| number), Some(1));
-    let rig = Setup { folder: stop(rig), ..Setup::new() }.file("bascule.yaml", Some(&manifest("1.1.0"))).state_dir().start();
+    let rig =
+        Setup { folder: stop(rig), ..Setup::new() }.file("bascule.yaml", Some(&manifest("1.1.0"))).state_dir().start();
     assert_eq!(rig.only(), Some((2, "1.1.0".to_owned())));
 }
 

@@ -70,7 +70,10 @@ fn a_bad_file_keeps_the_last_good_snapshot_and_is_counted_once() {
     assert_eq!((&health["status"], &check["status"]), (&"healthy".into(), &"warn".into()));
     assert_eq!(check["lastRefusal"]["reason"], reason);
     let metrics = rig.get("/metrics").body;
-    assert!(metrics.contains(&format!("bascule_snapshots_refused_total{{source=\"{}\"}} 1\n", path.display())), "{metrics}");
+    assert!(
+        metrics.contains(&format!("bascule_snapshots_refused_total{{source=\"{}\"}} 1\n", path.display())),
+        "{metrics}"
+    );
 
     replace(&path, &manifest("1.2.0"));
     assert_eq!(rig.until_version("1.2.0"), 2, "a refused content has no number");

@@ -112,7 +112,7 @@ fn read_scalar<'m>(tag: u8, reader: &mut Reader<'m>) -> Result<Value<'m>, Decode
 }
 
 /// Collects the elements of all lists, so that the values can borrow them.
-fn read_lists<'m>(mut reader: Reader<'m>, count: usize) -> Result<Vec<Vec<Value<'m>>>, DecodeError> {
+fn read_lists(mut reader: Reader<'_>, count: usize) -> Result<Vec<Vec<Value<'_>>>, DecodeError> {
     let mut lists = Vec::new();
     for _ in 0..count {
         match reader.u8()? {

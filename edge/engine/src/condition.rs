@@ -187,7 +187,7 @@ impl Compiler<'_> {
 
     fn parts(
         &mut self,
-        form: &str,
+        form: &'static str,
         parts: &[ConditionWire],
         depth: usize,
         problems: &mut Problems,

@@ -185,13 +185,12 @@ impl Flag {
             Some(own) => own.find(evaluation.context),
             None => evaluation.unit,
         };
-        let prepared = unit.and_then(|unit| Some((self.bucketers.get(unit.position)?, unit)));
-        let Some((bucketer, unit)) = prepared else {
+        let prepared = unit.and_then(|unit| Some((unit.bucket(&self.bucketers)?, unit)));
+        let Some((bucket, unit)) = prepared else {
             evaluation.trace.leaf(|| json!({"step": "split", "unit": null, "variant": self.key_of(self.off)}));
             let error = Some(ErrorCode::TargetingKeyMissing);
             return FlagOutcome { reason: FlagReason::Error, error, ..outcome };
         };
-        let bucket = bucketer.bucket(unit.value.as_bytes());
         let (variant, range) = split.owner(bucket);
         let snapshot = evaluation.snapshot;
         evaluation.trace.leaf(|| {

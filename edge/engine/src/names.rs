@@ -74,6 +74,12 @@ macro_rules! name {
             }
         }
 
+        impl From<&$name> for crate::problem::Token {
+            fn from(name: &$name) -> Self {
+                Self::Key(name.0.clone())
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 Self::new(<Box<str>>::deserialize(from)?).map_err(serde::de::Error::custom)
@@ -145,6 +151,12 @@ impl Slot {
             Self::Blue => "blue",
             Self::Green => "green",
         }
+    }
+}
+
+impl From<Slot> for crate::problem::Token {
+    fn from(slot: Slot) -> Self {
+        Self::Field(slot.as_str())
     }
 }
 

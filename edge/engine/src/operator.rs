@@ -82,28 +82,48 @@ impl Compare {
     }
 }
 
-/// A set of canonical texts: compared one by one while small, hashed when large.
+/// A set of canonical texts, in the form that answers fastest.
 #[derive(Debug)]
 pub(crate) enum TextSet {
+    /// Few texts of at most eight bytes: countries, plans, regions.
+    Short(Box<[(usize, u64)]>),
+    /// Few texts.
     Few(Box<[Box<[u8]>]>),
     Many(FxHashSet<Box<[u8]>>),
 }
 
 impl TextSet {
-    /// Up to this many, comparing lengths and bytes beats hashing the probe.
+    /// Up to this many, comparing one by one beats hashing the probe.
     const FEW: usize = 8;
 
     fn new(values: Vec<Box<[u8]>>) -> Self {
-        if values.len() <= Self::FEW { Self::Few(values.into()) } else { Self::Many(values.into_iter().collect()) }
+        if values.len() > Self::FEW {
+            return Self::Many(values.into_iter().collect());
+        }
+        let short: Option<Box<[_]>> = values.iter().map(|value| Some((value.len(), word(value)?))).collect();
+        short.map_or_else(|| Self::Few(values.into()), Self::Short)
     }
 
     #[inline]
     fn contains(&self, text: &[u8]) -> bool {
         match self {
+            Self::Short(values) => word(text).is_some_and(|word| values.contains(&(text.len(), word))),
             Self::Few(values) => values.iter().any(|value| **value == *text),
             Self::Many(values) => values.contains(text),
         }
     }
+}
+
+/// Up to eight bytes as one word; `None` when there are more.
+#[inline]
+fn word(text: &[u8]) -> Option<u64> {
+    if let Some(bytes) = text.first_chunk::<4>() {
+        let low = u64::from(u32::from_le_bytes(*bytes));
+        // The last four bytes overlap the first ones where there are fewer than eight.
+        let high = u64::from(u32::from_le_bytes(*text.last_chunk::<4>()?));
+        return (text.len() <= 8).then_some(low | high << 32);
+    }
+    Some(text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)))
 }
 
 /// Steps that one test may take, in units of about 10 ns; the base of [`crate::limits::MAX_COST`].
@@ -194,10 +214,17 @@ impl Operator {
     #[inline]
     pub(crate) fn holds(&self, value: Value<'_>) -> bool {
         match value {
+            Value::Text(text) if self.compares_text() => self.holds_text(text),
             Value::Missing => false,
             Value::List(elements) => elements.iter().any(|element| self.holds_scalar(*element)),
             scalar => self.holds_scalar(scalar),
         }
+    }
+
+    /// Whether text is compared as it is.
+    #[inline]
+    fn compares_text(&self) -> bool {
+        !matches!(self, Self::Exists | Self::Number(..) | Self::Time(..))
     }
 
     fn holds_scalar(&self, value: Value<'_>) -> bool {
@@ -213,9 +240,16 @@ impl Operator {
         }
     }
 
+    #[inline]
     fn holds_text(&self, text: &[u8]) -> bool {
         match self {
             Self::OneOf(set) => set.contains(text),
+            other => other.holds_other_text(text),
+        }
+    }
+
+    fn holds_other_text(&self, text: &[u8]) -> bool {
+        match self {
             Self::StartsWith(values) => values.iter().any(|value| text.starts_with(value)),
             Self::EndsWith(values) => values.iter().any(|value| text.ends_with(value)),
             Self::Contains(values) => values.iter().any(|value| memchr::memmem::find(text, value).is_some()),
@@ -228,7 +262,7 @@ impl Operator {
             Self::Cidr(values) => utf8(text)
                 .and_then(|text| text.parse::<IpAddr>().ok())
                 .is_some_and(|ip| values.iter().any(|network| network.contains(&ip.to_canonical()))),
-            Self::Exists | Self::Number(..) | Self::Time(..) => false,
+            Self::OneOf(_) | Self::Exists | Self::Number(..) | Self::Time(..) => false,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod check;
 mod edge;
 mod graph;
+mod parse;
+mod read;
 pub mod wire;
 
 use rustc_hash::FxHashMap;
@@ -19,7 +21,8 @@ use crate::traffic::Traffic;
 use crate::unit::{UnitList, UnitSource};
 use wire::{EdgeWire, TimeoutsWire, UpstreamWire};
 
-pub use check::{check, parse};
+pub use check::check;
+pub use parse::parse;
 
 /// A checked snapshot.
 #[derive(Debug)]

@@ -201,10 +201,7 @@ impl Traffic {
             evaluation.trace.leaf(|| json!({"step": "active", "slot": self.active}));
             return self.to_active(RouteReason::Active);
         };
-        let bucket = evaluation
-            .unit
-            .filter(|_| weight < BUCKETS)
-            .and_then(|unit| Some(self.bucketers.get(unit.position)?.bucket(unit.value.as_bytes())));
+        let bucket = evaluation.unit.filter(|_| weight < BUCKETS).and_then(|unit| unit.bucket(&self.bucketers));
         let route = match bucket {
             Some(bucket) if bucket >= weight => self.to_active(RouteReason::Split),
             None if weight < BUCKETS => self.to_active(RouteReason::Fallback),

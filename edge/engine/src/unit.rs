@@ -1,11 +1,12 @@
 //! The unit: what is hashed. A list of sources, the first present one counts.
 
 use crate::attribute::{Attribute, Attributes};
+use crate::bucket::Bucketer;
 use crate::context::{RequestContext, Value};
 use crate::decision::UnitIndex;
 use crate::limits::{MAX_UNIT_SOURCES, MAX_UNIT_SOURCES_TOTAL};
 use crate::problem::Problems;
-use crate::text::{Text, canonical};
+use crate::text::canonical;
 
 /// The cookie that carries a minted unit.
 pub(crate) const MINTED: &str = "cookie:bsc_unit";
@@ -39,8 +40,21 @@ struct Entry {
 pub(crate) struct Unit<'a> {
     pub(crate) source: UnitIndex,
     /// Position in its list: which prepared hasher takes it.
-    pub(crate) position: usize,
-    pub(crate) value: Text<'a>,
+    position: usize,
+    /// A scalar, in the form in which it came: few requests need its canonical text.
+    value: Value<'a>,
+}
+
+impl Unit<'_> {
+    /// The bucket of the unit, by the hasher that was prepared for its source.
+    #[inline]
+    pub(crate) fn bucket(&self, prepared: &[Bucketer]) -> Option<u32> {
+        let bucketer = prepared.get(self.position)?;
+        match self.value {
+            Value::Text(bytes) => Some(bucketer.bucket(bytes)),
+            other => Some(bucketer.bucket(canonical(other)?.as_bytes())),
+        }
+    }
 }
 
 /// All unit sources of a snapshot while it is being checked.
@@ -139,11 +153,9 @@ impl UnitList {
     #[inline]
     pub(crate) fn find<'a>(&self, context: &RequestContext<'a>) -> Option<Unit<'a>> {
         self.entries.iter().enumerate().find_map(|(position, entry)| {
-            let value = match context.value(usize::from(entry.attribute)) {
-                Value::Text([]) => None,
-                value => canonical(value),
-            }?;
-            Some(Unit { source: entry.source, position, value })
+            let value = context.value(usize::from(entry.attribute));
+            let present = !matches!(value, Value::Missing | Value::List(_) | Value::Text([]));
+            present.then_some(Unit { source: entry.source, position, value })
         })
     }
 

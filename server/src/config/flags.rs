@@ -23,7 +23,8 @@ impl Flags {
     /// The layers of this command: its flags over this process's environment.
     pub fn layers(self) -> Layers {
         // A variable that is not UTF-8 is not one of ours.
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Layers { flags: self.given, file: self.config, variables: variables.collect() }
     }
 }
@@ -101,7 +102,8 @@ mod tests {
 
     #[test]
     fn lists_repeat_or_use_commas_and_a_switch_needs_no_value() {
-        let args = ["--file", "a.yaml", "--file=b.yaml,c.yaml", "--shadow", "--listen", "127.0.0.1:0", "--config", "x.toml"];
+        let args =
+            ["--file", "a.yaml", "--file=b.yaml,c.yaml", "--shadow", "--listen", "127.0.0.1:0", "--config", "x.toml"];
         let flags = parse(&args);
         assert_eq!(flags.given["file"], ["a.yaml", "b.yaml", "c.yaml"]);
         assert_eq!(flags.given["shadow"], ["true"]);

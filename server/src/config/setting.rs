@@ -94,9 +94,7 @@ impl Kind {
                 text.parse::<SocketAddr>().err().and_then(|_| wrong("an address with a port such as `0.0.0.0:8080`"))
             }
             Self::Networks => network(text).map_or_else(|| wrong("a network such as `10.0.0.0/8`"), |_| None),
-            Self::Header => {
-                http::HeaderName::try_from(text).err().and_then(|_| wrong("the name of a header"))
-            }
+            Self::Header => http::HeaderName::try_from(text).err().and_then(|_| wrong("the name of a header")),
             Self::Choice(choices) if choices.contains(&text) => None,
             Self::Choice(choices) => wrong(&format!("one of {}", choices.join(", "))),
             // Never quoted: it may be nearly right.

@@ -197,7 +197,10 @@ fn write_all(lines: &Receiver<Box<str>>, mut sink: impl Write, lost: &AtomicU64)
         if let Err(error) = &result {
             lost.fetch_add(batch, Ordering::Relaxed);
             if !failing {
-                tracing::error!(error = error as &dyn std::error::Error, "the access log cannot be written; lines are lost");
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the access log cannot be written; lines are lost"
+                );
             }
             // The disk will not be free in the next microsecond.
             std::thread::sleep(Duration::from_millis(100));

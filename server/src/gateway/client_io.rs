@@ -48,8 +48,7 @@ pub(super) struct ClientIo {
 
 impl ClientIo {
     pub(super) fn new(stream: Stream, link: Rc<Link>, limits: &ClientLimits) -> Self {
-        let limits =
-            HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target: limits.target_bytes };
+        let limits = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target: limits.target_bytes };
         Self { stream, gate: Gate::new(limits), link, lingered: None }
     }
 

@@ -289,8 +289,7 @@ mod tests {
     fn ip(peer_address: &str, forwarded: &[&str], expected: &str) {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let address: IpAddr = peer_address.parse().unwrap();
-        let peer =
-            Peer { address, text: "".into(), is_trusted: is_trusted(address, &trusted), is_tls: false };
+        let peer = Peer { address, text: "".into(), is_trusted: is_trusted(address, &trusted), is_tls: false };
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());

@@ -245,8 +245,7 @@ pub(super) fn without_own_trailers<D>(frame: Frame<D>) -> Frame<D> {
 
 /// Whether an id from a client may go into logs and headers as it is.
 pub(super) fn is_sane_id(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len())
-        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+    (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
 }
 
 /// Whether a `traceparent` is one that W3C Trace Context lets us pass on.

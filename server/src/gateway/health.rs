@@ -206,8 +206,12 @@ impl ReleaseHealth {
             && let Some(for_ms) = record.failed(now)
         {
             tracing::warn!(
-                app = self.key.scope.app(), environment = self.key.scope.environment(),
-                release.id = &*self.key.release, upstream = &**url, cause = kind.as_str(), for_ms,
+                app = self.key.scope.app(),
+                environment = self.key.scope.environment(),
+                release.id = &*self.key.release,
+                upstream = &**url,
+                cause = kind.as_str(),
+                for_ms,
                 "an upstream failed several requests in a row and rests"
             );
         }
@@ -241,11 +245,17 @@ impl ReleaseHealth {
         match transition {
             None => {}
             Some(Transition::Opened { for_ms }) => tracing::warn!(
-                app, environment, release.id = release, for_ms, cause = cause.map(FailureKind::as_str),
+                app,
+                environment,
+                release.id = release,
+                for_ms,
+                cause = cause.map(FailureKind::as_str),
                 "the breaker opened: the candidate's cohort goes to the active release"
             ),
             Some(Transition::Closed) => tracing::info!(
-                app, environment, release.id = release,
+                app,
+                environment,
+                release.id = release,
                 "the breaker closed: the candidate serves its cohort again"
             ),
         }

@@ -4,8 +4,8 @@
 //! The inside story goes to the log, never to the client.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
 
 use super::gate::head::Reject;
 use super::limits::RETRY_AFTER_SECONDS;
@@ -39,14 +39,19 @@ pub(super) const EXPECTATION: Problem =
     refusal(StatusCode::EXPECTATION_FAILED, "expectation_unknown", "only 100-continue can be expected");
 pub(super) const METHOD: Problem =
     refusal(StatusCode::NOT_IMPLEMENTED, "method_not_supported", "CONNECT and TRACE are not forwarded");
-pub(super) const HEAD_TOO_LARGE: Problem =
-    refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the request has too many or too large headers");
+pub(super) const HEAD_TOO_LARGE: Problem = refusal(
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "head_too_large",
+    "the request has too many or too large headers",
+);
 pub(super) const TARGET_TOO_LONG: Problem =
     refusal(StatusCode::URI_TOO_LONG, "target_too_long", "the request target is too long");
-pub(super) const TARGET: Problem =
-    refusal(StatusCode::BAD_REQUEST, "target_invalid", "the request target has a form or characters that are not allowed");
-pub(super) const HOST_MISSING: Problem =
-    refusal(StatusCode::BAD_REQUEST, "host_missing", "the request names no host");
+pub(super) const TARGET: Problem = refusal(
+    StatusCode::BAD_REQUEST,
+    "target_invalid",
+    "the request target has a form or characters that are not allowed",
+);
+pub(super) const HOST_MISSING: Problem = refusal(StatusCode::BAD_REQUEST, "host_missing", "the request names no host");
 pub(super) const HOST_REPEATED: Problem =
     refusal(StatusCode::BAD_REQUEST, "host_repeated", "the request names its host more than once");
 pub(super) const HOST_INVALID: Problem =
@@ -78,9 +83,7 @@ impl Problem {
             Reject::TransferEncoding => {
                 bad("transfer_encoding_invalid", "transfer-encoding must be chunked alone, in HTTP/1.1")
             }
-            Reject::BothLengths => {
-                bad("framing_ambiguous", "content-length and transfer-encoding exclude each other")
-            }
+            Reject::BothLengths => bad("framing_ambiguous", "content-length and transfer-encoding exclude each other"),
             Reject::HostMissing => HOST_MISSING,
             Reject::HostRepeated => HOST_REPEATED,
             Reject::HostInvalid => HOST_INVALID,
@@ -105,7 +108,9 @@ impl Problem {
             Cause::Malformed => {
                 problem(StatusCode::BAD_GATEWAY, "upstream_malformed", "the upstream's answer is not valid HTTP")
             }
-            Cause::Timeout => problem(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "the upstream did not answer in time"),
+            Cause::Timeout => {
+                problem(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "the upstream did not answer in time")
+            }
             Cause::ClientBody => violation.map_or(
                 refusal(StatusCode::BAD_REQUEST, "body_incomplete", "the request body broke off"),
                 Self::of_reject,
@@ -113,9 +118,11 @@ impl Problem {
             Cause::ClientTimeout => {
                 refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the request body did not come in time")
             }
-            Cause::RolledBack => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "release_rolled_back", "the release was rolled back; try again")
-            }
+            Cause::RolledBack => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "release_rolled_back",
+                "the release was rolled back; try again",
+            ),
         }
     }
 

@@ -210,8 +210,11 @@ impl<W: Worker> Publisher<W> {
             let scope = scope_of(snapshot);
             let is_restored = origin == Origin::StateDir;
             tracing::info!(
-                app = scope.app(), environment = scope.environment(), snapshot.number = snapshot.number(),
-                origin = origin.as_str(), slowest_us = acks.map(|acks| u64::try_from(acks.slowest().as_micros()).unwrap_or(u64::MAX)),
+                app = scope.app(),
+                environment = scope.environment(),
+                snapshot.number = snapshot.number(),
+                origin = origin.as_str(),
+                slowest_us = acks.map(|acks| u64::try_from(acks.slowest().as_micros()).unwrap_or(u64::MAX)),
                 "a snapshot runs"
             );
             self.board.runs(&scope, snapshot.number(), snapshot.created_at(), origin);
@@ -364,7 +367,8 @@ mod tests {
             "releases": {"r1": {"version": "1", "upstreams": [{"url": "http://127.0.0.1:7001"}]}},
             "edge": {"hosts": hosts},
         });
-        LoadedSnapshot::load(document.to_string().as_bytes(), &BucketingKey::new([1; 16]), &Engine::native()).expect("fits")
+        LoadedSnapshot::load(document.to_string().as_bytes(), &BucketingKey::new([1; 16]), &Engine::native())
+            .expect("fits")
     }
 
     struct Setup {

@@ -97,7 +97,7 @@ impl EnvironmentState {
         mint: impl FnOnce() -> [u8; 32],
         shard: &Shard,
     ) -> Choice {
-        let Self { plan, decider, decision, routes, .. } = self;
+        let Self { plan, decider, decision, routes, flags: counters, .. } = self;
         plan.pack(subject, owned, values);
         let minted = plan.wants_unit(values).map(|index| (index, mint()));
         let decided = Self::ask(plan, decider, decision, values, minted.as_ref(), now_ms);
@@ -107,6 +107,7 @@ impl EnvironmentState {
             Decided::Fallback(FallbackCause::Deadline) => shard.count(Event::FallbackDeadline),
             Decided::Fallback(_) => shard.count(Event::FallbackTrap),
         }
+        counters.record(&decision.flags);
         let route = decision.route;
         let used = route.unit.is_some() && route.unit == plan.minted_source();
         Choice {

@@ -55,8 +55,7 @@ pub(super) async fn answer(
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     let is_h2 = parts.version == Version::HTTP_2;
-    let mut record =
-        Record { started, now_ms, request_id: request_id(&worker, &parts, now_ms), is_h2, problem: None };
+    let mut record = Record { started, now_ms, request_id: request_id(&worker, &parts, now_ms), is_h2, problem: None };
     let refused = rejected.map(Problem::of_reject).or_else(|| check(&parts, &worker, is_h2));
     let response = match refused {
         Some(problem) => {
@@ -161,10 +160,8 @@ async fn forward(
         && parts.headers.get_all(header::CONNECTION).iter().any(|value| headers::list_contains(value, "upgrade"))
         && !parts.headers.get_all(header::UPGRADE).iter().any(|value| headers::list_contains(value, "h2c"));
     let mut pump = proxy::pump(body, parts, &worker.config);
-    let waits = Waits::new(
-        worker.deadlines.timer(Some(Rc::clone(&link.connection))),
-        worker.config.upstream.continue_timeout,
-    );
+    let waits =
+        Waits::new(worker.deadlines.timer(Some(Rc::clone(&link.connection))), worker.config.upstream.continue_timeout);
     let call = Call {
         worker,
         link,

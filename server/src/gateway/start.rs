@@ -82,12 +82,8 @@ impl Worker for DataWorker {
     type State = Box<WorkerState>;
 
     fn prepare(&self, snapshots: &[LoadedSnapshot]) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
-        let with = Preparation {
-            config: &self.config,
-            tls: &self.tls,
-            health: &*self.health,
-            shard: self.handle.shard(),
-        };
+        let with =
+            Preparation { config: &self.config, tls: &self.tls, health: &*self.health, shard: self.handle.shard() };
         let environments = snapshots.iter().map(|loaded| EnvironmentState::prepare(loaded, &with));
         Ok(Box::new(WorkerState::new(environments.collect::<Result<_, _>>()?)))
     }
@@ -116,8 +112,8 @@ impl Gateway {
         let engine = engine(config)?;
         let state_dir = config.state_dir.as_ref().map(StateDir::open).transpose()?.map(Arc::new);
         let (log, writer) = access_log(config)?;
-        let ops = listen(config.ops)
-            .map_err(|source| StartError::Listen { what: "ops", address: config.ops, source })?;
+        let ops =
+            listen(config.ops).map_err(|source| StartError::Listen { what: "ops", address: config.ops, source })?;
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(HealthRegistry::default());
         let start = Start {
@@ -127,8 +123,11 @@ impl Gateway {
             tls: server_tls,
             access_log: log.clone().map(|log| Arc::new(log) as Arc<dyn AccessLog>),
         };
-        let plane = DataPlane::start(start)
-            .map_err(|source| StartError::Listen { what: "clients", address: config.listen, source })?;
+        let plane = DataPlane::start(start).map_err(|source| StartError::Listen {
+            what: "clients",
+            address: config.listen,
+            source,
+        })?;
         let data = Arc::new(config.data.clone());
         let worker = |handle: &WorkerHandle| DataWorker {
             handle: handle.clone(),

@@ -20,7 +20,7 @@ use super::context::ContextPlan;
 use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
-use super::metrics::{ReleaseShard, Shard};
+use super::metrics::{FlagShard, ReleaseShard, Shard};
 use super::reach::Reach;
 use crate::host::{Decider, HostError, LoadedSnapshot};
 
@@ -121,6 +121,7 @@ pub struct EnvironmentState {
     pub(super) decision: Decision,
     pub(super) plan: ContextPlan,
     pub(super) routes: Arc<Routes>,
+    pub(super) flags: FlagShard,
 }
 
 /// What an exchange keeps after its decision: no engine, only where things are.
@@ -237,9 +238,19 @@ impl EnvironmentState {
             decider,
             decision: Decision { route, flags: Vec::with_capacity(snapshot.forwarded().len()) },
             plan: ContextPlan::new(snapshot, with.config),
+            flags: with.shard.flags(snapshot.app().as_str(), snapshot.environment().as_str(), forwarded(snapshot)),
             routes: Arc::new(routes),
         })
     }
+}
+
+/// Key and variants of each forwarded flag, in the order of decisions.
+fn forwarded(snapshot: &Snapshot) -> impl Iterator<Item = (&str, impl Iterator<Item = &str> + Clone)> {
+    snapshot
+        .forwarded()
+        .iter()
+        .filter_map(|flag| snapshot.flag(*flag))
+        .map(|flag| (flag.key().as_str(), flag.variants().iter().map(|variant| variant.key.as_str())))
 }
 
 impl Routes {
@@ -251,10 +262,12 @@ impl Routes {
             let index = ReleaseIndex(u16::try_from(position).unwrap_or(u16::MAX));
             releases.push(Arc::new(ReleaseRoute::prepare(snapshot, index, with)?));
         }
-        let forward = snapshot.forwarded().iter().filter_map(|flag| snapshot.flags().get(flag.0 as usize)).map(|flag| {
-            let entry = |variant: &edge_engine::Variant| format!("{}={}", flag.key(), variant.key).into_bytes().into();
-            flag.variants().iter().map(entry).collect()
-        });
+        let forward =
+            snapshot.forwarded().iter().filter_map(|flag| snapshot.flags().get(flag.0 as usize)).map(|flag| {
+                let entry =
+                    |variant: &edge_engine::Variant| format!("{}={}", flag.key(), variant.key).into_bytes().into();
+                flag.variants().iter().map(entry).collect()
+            });
         Ok(Self {
             app: snapshot.app().as_str().into(),
             environment: snapshot.environment().as_str().into(),
@@ -291,11 +304,7 @@ fn vary(snapshot: &Snapshot) -> Option<HeaderValue> {
 }
 
 impl ReleaseRoute {
-    fn prepare(
-        snapshot: &Snapshot,
-        index: ReleaseIndex,
-        with: &Preparation<'_>,
-    ) -> Result<Self, PrepareError> {
+    fn prepare(snapshot: &Snapshot, index: ReleaseIndex, with: &Preparation<'_>) -> Result<Self, PrepareError> {
         let release = snapshot.release(index);
         let (app, environment, id) = (snapshot.app().as_str(), snapshot.environment().as_str(), release.id.as_str());
         let edge = snapshot.edge();
@@ -312,9 +321,8 @@ impl ReleaseRoute {
         let local = upstreams.iter().filter(|(is_local, _)| *is_local).count();
         let identity =
             format!("x-bascule-app: {app}\r\nx-bascule-environment: {environment}\r\nx-bascule-release: {id}\r\n");
-        let grace = edge.rollback_grace_ms.map_or(with.config.upstream.rollback_grace, |ms| {
-            Duration::from_millis(ms.into())
-        });
+        let grace =
+            edge.rollback_grace_ms.map_or(with.config.upstream.rollback_grace, |ms| Duration::from_millis(ms.into()));
         Ok(Self {
             app: app.into(),
             environment: environment.into(),

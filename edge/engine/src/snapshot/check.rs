@@ -13,8 +13,8 @@ use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
 use crate::flag::{Flag, Prerequisite, Rule, Serve, Variant};
 use crate::limits::{
-    MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_RULES, MAX_SEGMENTS, MAX_SNAPSHOT_BYTES,
-    MAX_TEXT_BYTES, MAX_TOTAL_VALUES, MAX_VARIANT_BYTES, MAX_VARIANTS,
+    MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_RULES, MAX_SEGMENTS, MAX_TEXT_BYTES,
+    MAX_TOTAL_VALUES, MAX_VARIANT_BYTES, MAX_VARIANTS,
 };
 use crate::names::{ReleaseId, RuleId, SegmentKey, Slot};
 use crate::problem::{Problem, Problems};
@@ -23,16 +23,6 @@ use crate::time::parse_rfc3339;
 use crate::token::TokenKey;
 use crate::traffic::{Pin, RouteRule, Traffic};
 use crate::unit::{UnitList, UnitSources};
-
-/// Reads the JSON document of a snapshot.
-pub fn parse(json: &[u8]) -> Result<SnapshotWire, Vec<Problem>> {
-    let problem = |code, detail| vec![Problem { pointer: String::new(), code, detail }];
-    if json.len() > MAX_SNAPSHOT_BYTES {
-        let detail = format!("{} bytes of snapshot, at most {MAX_SNAPSHOT_BYTES} are allowed", json.len());
-        return Err(problem("limit_exceeded", detail));
-    }
-    serde_json::from_slice(json).map_err(|error| problem("document_invalid", error.to_string()))
-}
 
 /// Checks a snapshot and compiles it under the environment's secret.
 pub fn check(wire: SnapshotWire, key: &BucketingKey) -> Result<Snapshot, Vec<Problem>> {

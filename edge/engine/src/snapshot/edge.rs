@@ -130,7 +130,7 @@ fn check_timeouts(wire: &TimeoutsWire, problems: &mut Problems) {
     problems.at("totalMs", |problems| check_millis(wire.total_ms, problems));
 }
 
-fn at_least_one(name: &str, value: Option<u32>, problems: &mut Problems) {
+fn at_least_one(name: &'static str, value: Option<u32>, problems: &mut Problems) {
     problems.at(name, |problems| {
         if value == Some(0) {
             problems.add("out_of_range", "must be at least 1");

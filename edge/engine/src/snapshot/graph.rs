@@ -104,7 +104,8 @@ impl Graph<'_> {
             Reference::Segment(_) => ("segments", name(self.reference(node))),
             Reference::Flag(_) => ("flags", name(self.reference(node))),
         };
-        let key = key.split_once(' ').map_or(key.as_str(), |(_, key)| key).to_owned();
+        let key = key.split_once(' ').map_or(key.as_str(), |(_, key)| key);
+        let key: Box<str> = key.into();
         problems.at(object, |p| {
             p.at(key, |p| p.add("reference_cycle", format!("these refer to each other: {}", names.join(" → "))));
         });

@@ -1,12 +1,12 @@
-//! Format `v1` of a snapshot as it travels: plain serde structs, camelCase, unknown keys refused.
+//! Format `v1` of a snapshot as it travels: plain structs, camelCase in JSON.
 //!
-//! These types hold no invariant beyond well-formed names; [`crate::check`] turns them into a
-//! [`crate::Snapshot`]. A change here is a change of the format: `docs/snapshot.md` describes it
+//! [`crate::parse`] reads them (unknown keys refused), serde writes them. They hold no invariant beyond
+//! well-formed names; [`crate::check`] turns them into a [`crate::Snapshot`]. A change here is a change of the format: `docs/snapshot.md` describes it
 //! and a test holds the two together.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::names::{
     AppName, EnvironmentName, FlagKey, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey,
@@ -16,8 +16,8 @@ use crate::names::{
 pub const FORMAT: &str = "v1";
 
 /// Everything an edge needs for one environment of one app, except the bucketing key itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SnapshotWire {
     /// Always `v1`.
     pub format: String,
@@ -32,72 +32,66 @@ pub struct SnapshotWire {
     /// Id of the environment's secret; the secret travels beside the snapshot.
     pub bucketing_key_id: KeyId,
     /// Unit sources in order, e.g. `header:x-user-id`, `cookie:uid`, `attribute:accountId`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unit: Vec<String>,
     /// Which release serves which request.
     pub traffic: TrafficWire,
     /// Every release that a slot may name.
-    #[serde(default)]
     pub releases: BTreeMap<ReleaseId, ReleaseWire>,
     /// Named conditions.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub segments: BTreeMap<SegmentKey, SegmentWire>,
     /// The flags and their targeting in this environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub flags: BTreeMap<FlagKey, FlagWire>,
     /// What the edge does around a decision: hosts, timeouts, health.
-    #[serde(default)]
     pub edge: EdgeWire,
 }
 
 /// Slots, weight and the exceptions to it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TrafficWire {
     /// The slot that serves by default.
     pub active: Slot,
     /// What each slot holds.
     pub slots: SlotsWire,
     /// Share of units that the other slot takes; 1 = 0.0001 %, 1 000 000 = all.
-    #[serde(default)]
     pub candidate_weight: u32,
     /// Salt of the traffic split; a new one re-draws the cohorts.
     pub salt: String,
     /// Bucketing algorithm, `siphash24-v1`.
-    #[serde(default = "default_algorithm")]
     pub algorithm: String,
     /// Routing rules, first match wins.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RouteRuleWire>,
     /// Where a signed override may come from; absent = overrides are ignored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub r#override: Option<OverrideWire>,
     /// Release pins; absent = no pins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<PinWire>,
     /// Weights that differ by region.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<RegionName, RegionWire>,
     /// Releases that were rolled back: their pins are void.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rolled_back: Vec<ReleaseId>,
 }
 
 /// The release in each slot.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct SlotsWire {
     /// The release in the blue slot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub blue: Option<ReleaseId>,
     /// The release in the green slot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub green: Option<ReleaseId>,
 }
 
 /// A forced route: whoever meets the condition is served by the slot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RouteRuleWire {
     /// Shown in decisions and traces.
     pub id: RuleId,
@@ -108,71 +102,69 @@ pub struct RouteRuleWire {
 }
 
 /// The names under which a signed override is looked for, in this order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OverrideWire {
     /// Request header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// Cookie.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
     /// Query parameter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 }
 
 /// How long a client keeps its release after the cut-over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PinWire {
     /// Seconds, 1 to 604 800 (a week).
     pub max_age_seconds: u32,
 }
 
 /// What differs in one region.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RegionWire {
     /// As in [`TrafficWire::candidate_weight`].
     pub candidate_weight: u32,
 }
 
 /// An immutable build and where it runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ReleaseWire {
     /// Human version, e.g. `1.5.0`.
     pub version: String,
     /// Source revision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Where it runs, at least one.
     pub upstreams: Vec<UpstreamWire>,
     /// Where the written rollback plan is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_plan: Option<String>,
     /// Timeouts that differ from the environment's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<TimeoutsWire>,
 }
 
 /// One address of a release.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UpstreamWire {
     /// `http://host[:port]` or `https://host[:port]`, without path or query.
     pub url: String,
     /// The region it belongs to; upstreams of the edge's own region are preferred.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<RegionName>,
     /// The protocol to speak.
-    #[serde(default, skip_serializing_if = "UpstreamProtocol::is_default")]
+    #[serde(skip_serializing_if = "UpstreamProtocol::is_default")]
     pub protocol: UpstreamProtocol,
 }
 
 /// What to speak to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
@@ -190,16 +182,15 @@ impl UpstreamProtocol {
 }
 
 /// A named condition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentWire {
     /// The condition.
     pub when: ConditionWire,
 }
 
 /// A typed decision with its targeting in this environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FlagWire {
     /// Stable identity; the default salt, so that renaming the key moves nobody.
     pub id: String,
@@ -212,25 +203,24 @@ pub struct FlagWire {
     /// Off means: the off variant for everybody.
     pub enabled: bool,
     /// Whether the edge decides it for each request and tells the upstream.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub forward: bool,
     /// Whether browsers may see it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub client_visible: bool,
     /// Salt of its splits; defaults to `id`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
     /// Bucketing algorithm, `siphash24-v1`.
-    #[serde(default = "default_algorithm")]
     pub algorithm: String,
     /// Unit sources of its splits; defaults to the environment's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Vec<String>>,
     /// Flags that must have one of the named variants first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<PrerequisiteWire>,
     /// Targeting rules, first match wins.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<FlagRuleWire>,
     /// What is served when no rule matches.
     pub fallthrough: ServeWire,
@@ -241,12 +231,8 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-fn default_algorithm() -> String {
-    crate::bucket::SIPHASH24_V1.to_owned()
-}
-
 /// The type that all values of a flag share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlagType {
     /// `true` or `false`.
@@ -260,8 +246,7 @@ pub enum FlagType {
 }
 
 /// A named value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VariantWire {
     /// Its name.
     pub key: VariantKey,
@@ -270,8 +255,7 @@ pub struct VariantWire {
 }
 
 /// Another flag's variant that this flag depends on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrerequisiteWire {
     /// The other flag.
     pub flag: FlagKey,
@@ -280,36 +264,33 @@ pub struct PrerequisiteWire {
 }
 
 /// A targeting rule. Exactly one of `serve` and `split`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FlagRuleWire {
     /// Shown in decisions and traces.
     pub id: RuleId,
     /// The condition.
     pub when: ConditionWire,
     /// One variant for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serve: Option<VariantKey>,
     /// A share of the units for each variant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Vec<RangeWire>>,
 }
 
 /// What is served. Exactly one of `serve` and `split`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServeWire {
     /// One variant for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serve: Option<VariantKey>,
     /// A share of the units for each variant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Vec<RangeWire>>,
 }
 
 /// The buckets `from ≤ b < to` of a variant. The ranges of a split tile 0 to 1 000 000 in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RangeWire {
     /// The variant that owns these buckets.
     pub variant: VariantKey,
@@ -320,41 +301,40 @@ pub struct RangeWire {
 }
 
 /// A condition: exactly one of the forms `all`, `any`, `not`, `attr`, `segment`, `flag`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct ConditionWire {
     /// Holds when every part holds; an empty list holds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<Vec<ConditionWire>>,
     /// Holds when one part holds; an empty list does not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub any: Option<Vec<ConditionWire>>,
     /// Holds when the part does not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub not: Option<Box<ConditionWire>>,
     /// Attribute to look at, with `op` and `values`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attr: Option<String>,
     /// Operator name, e.g. `in`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub op: Option<String>,
     /// Scalars, `ORed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<serde_json::Value>>,
     /// A segment that must hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub segment: Option<SegmentKey>,
     /// A flag that must have one of the variants in `is`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub flag: Option<FlagKey>,
     /// Variants of `flag`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is: Option<Vec<VariantKey>>,
 }
 
 /// What the edge does around a decision.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EdgeWire {
     /// Hosts that select this environment; `*.shop.example` matches one more label.
     pub hosts: Vec<String>,
@@ -375,8 +355,8 @@ pub struct EdgeWire {
 }
 
 /// Timeouts in milliseconds; absent = the default that `edge.rs` names.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TimeoutsWire {
     /// To establish a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -390,28 +370,28 @@ pub struct TimeoutsWire {
 }
 
 /// Active health checks of each upstream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HealthWire {
     /// Path and query to GET; a status of 200 to 399 is healthy.
     pub path: String,
     /// Milliseconds between probes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u32>,
     /// Milliseconds for one probe.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u32>,
     /// Failures in a row that make an upstream unhealthy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unhealthy_after: Option<u32>,
     /// Successes in a row that make it healthy again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy_after: Option<u32>,
 }
 
 /// The local breaker of the candidate.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BreakerWire {
     /// Failures in a row that open it; default 5, 0 = never.
     #[serde(skip_serializing_if = "Option::is_none")]

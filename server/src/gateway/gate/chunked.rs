@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn a_size_is_hexadecimal_digits_and_nothing_else() {
-        for body in ["\r\n", "x\r\n", "+1\r\n", "-1\r\n", "0x1\r\n", " 1\r\n", "1 \r\n", "1\t\r\n", "1\n", ";\r\n", "1_0\r\n"] {
+        for body in
+            ["\r\n", "x\r\n", "+1\r\n", "-1\r\n", "0x1\r\n", " 1\r\n", "1 \r\n", "1\t\r\n", "1\n", ";\r\n", "1_0\r\n"]
+        {
             refuses(body.as_bytes(), Reject::ChunkSize);
         }
         refuses(b"1000000000000000\r\n", Reject::ChunkSize);
@@ -257,7 +259,15 @@ mod tests {
 
     #[test]
     fn trailers_cannot_frame_route_or_authenticate() {
-        for line in ["Content-Length: 1", "transfer-encoding: chunked", "HOST: a", "cookie: a=b", "a b: c", " fold: c", "nocolon"] {
+        for line in [
+            "Content-Length: 1",
+            "transfer-encoding: chunked",
+            "HOST: a",
+            "cookie: a=b",
+            "a b: c",
+            " fold: c",
+            "nocolon",
+        ] {
             refuses(format!("0\r\n{line}\r\n\r\n").as_bytes(), Reject::Trailer);
         }
     }

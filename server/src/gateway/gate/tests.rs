@@ -117,9 +117,11 @@ fn a_violation_inside_a_body_ends_the_stream() {
 #[test]
 fn bytes_after_an_upgrade_wait_for_the_answer() {
     let head = b"GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    for (is_tunnel, after, expected) in
-        [(true, b"\x81\x00\n\nraw".as_slice(), b"\x81\x00\n\nraw".as_slice()), (false, GET, GET), (false, b"\n\n", SUBSTITUTE)]
-    {
+    for (is_tunnel, after, expected) in [
+        (true, b"\x81\x00\n\nraw".as_slice(), b"\x81\x00\n\nraw".as_slice()),
+        (false, GET, GET),
+        (false, b"\n\n", SUBSTITUTE),
+    ] {
         let mut gate = Gate::new(LIMITS);
         let stream = [head.as_slice(), after].concat();
         assert_eq!(gate.admit(&stream), head.len());

@@ -138,9 +138,8 @@ impl Prober {
     pub fn follow(&mut self, targets: impl IntoIterator<Item = Target>) {
         let mut wanted: BTreeMap<_, _> = targets.into_iter().map(|target| (target.key.clone(), target)).collect();
         self.running.retain(|key, (running, token)| {
-            let same = wanted
-                .get(key)
-                .is_some_and(|target| target.check == running.check && target.http2 == running.http2);
+            let same =
+                wanted.get(key).is_some_and(|target| target.check == running.check && target.http2 == running.http2);
             if same {
                 wanted.remove(key);
             } else {
@@ -152,7 +151,7 @@ impl Prober {
         });
         for (key, target) in wanted {
             let token = CancellationToken::new();
-            let work = watch(target.clone(), Arc::clone(&self.tls));
+            let work = Box::pin(watch(target.clone(), Arc::clone(&self.tls)));
             let stop = token.clone();
             self.tasks.spawn(async move { stop.run_until_cancelled(work).await });
             self.running.insert(key, (target, token));
@@ -189,15 +188,26 @@ async fn watch(target: Target, tls: Arc<rustls::ClientConfig>) {
 fn report(key: &UpstreamKey, failure: Option<ProbeError>) {
     let (app, environment) = (key.release.scope.app(), key.release.scope.environment());
     let release = &*key.release.release;
-    match failure {
-        Some(error) => tracing::warn!(
-            app, environment, release.id = release, upstream = &*key.url, error = &error as &dyn std::error::Error,
+    if let Some(error) = failure {
+        let error = &error as &dyn std::error::Error;
+        let upstream = &*key.url;
+        tracing::warn!(
+            app,
+            environment,
+            release.id = release,
+            upstream,
+            error,
             "an upstream fails its health check and gets no more requests"
-        ),
-        None => tracing::info!(
-            app, environment, release.id = release, upstream = &*key.url,
+        );
+    } else {
+        let upstream = &*key.url;
+        tracing::info!(
+            app,
+            environment,
+            release.id = release,
+            upstream,
             "an upstream passes its health check again and gets requests"
-        ),
+        );
     }
 }
 
@@ -271,13 +281,7 @@ mod tests {
     use super::*;
 
     fn check(unhealthy_after: u32, healthy_after: u32) -> Check {
-        Check {
-            path: "/".into(),
-            interval: DEFAULT_INTERVAL,
-            timeout: DEFAULT_TIMEOUT,
-            unhealthy_after,
-            healthy_after,
-        }
+        Check { path: "/".into(), interval: DEFAULT_INTERVAL, timeout: DEFAULT_TIMEOUT, unhealthy_after, healthy_after }
     }
 
     #[track_caller]

@@ -50,7 +50,8 @@ pub fn render(observed: Arc<Observed>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(observed)));
     let mut text = String::new();
-    text::encode(&mut text, &registry).expect("writing to a string does not fail");
+    // Writing to a string does not fail, and no sample of ours is an error.
+    let _ = text::encode(&mut text, &registry);
     text
 }
 
@@ -84,7 +85,7 @@ impl Collector for Exposition {
 /// One metric with its samples; the labels of each are as many as the definition has.
 struct Samples<'a, const N: usize, V, I> {
     definition: &'a Definition,
-    samples: std::cell::RefCell<Option<I>>,
+    values: std::cell::RefCell<Option<I>>,
     write: fn(&mut MetricEncoder<'_>, V) -> Written,
     labels: std::marker::PhantomData<[V; N]>,
 }
@@ -94,7 +95,7 @@ where
     I: Iterator<Item = ([&'l str; N], V)>,
 {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Written {
-        for (values, value) in self.samples.take().into_iter().flatten() {
+        for (values, value) in self.values.take().into_iter().flatten() {
             let labels: [(&str, &str); N] =
                 std::array::from_fn(|i| (self.definition.labels.get(i).copied().unwrap_or_default(), values[i]));
             if N == 0 {
@@ -121,8 +122,8 @@ fn put<'l, const N: usize, V>(
     let unit = definition.client_unit();
     let kind = definition.client_kind();
     let metric = encoder.encode_descriptor(definition.name, definition.help, unit.as_ref(), kind)?;
-    let samples = std::cell::RefCell::new(Some(samples.into_iter()));
-    Samples { definition, samples, write, labels: std::marker::PhantomData }.encode(metric)
+    let values = std::cell::RefCell::new(Some(samples.into_iter()));
+    Samples { definition, values, write, labels: std::marker::PhantomData }.encode(metric)
 }
 
 fn counters<'l, const N: usize>(
@@ -131,7 +132,9 @@ fn counters<'l, const N: usize>(
     samples: impl IntoIterator<Item = ([&'l str; N], u64)>,
 ) -> Written {
     debug_assert_eq!(definition.kind, Kind::Counter, "{}", definition.name);
-    put(encoder, definition, samples, |encoder, value| encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None))
+    put(encoder, definition, samples, |encoder, value| {
+        encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)
+    })
 }
 
 fn gauges<'l, const N: usize>(
@@ -270,9 +273,7 @@ fn upstreams(encoder: &mut DescriptorEncoder<'_>, health: &HealthRegistry) -> Wr
 
 fn this_process(encoder: &mut DescriptorEncoder<'_>) -> Written {
     let cpu = process::cpu_time().map(|time| ([], time.as_secs_f64()));
-    put(encoder, &names::CPU, cpu, |encoder, value| {
-        encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None)
-    })?;
+    put(encoder, &names::CPU, cpu, |encoder, value| encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None))?;
     gauges(encoder, &names::MEMORY, process::resident_bytes().map(|bytes| ([], float(bytes))))?;
     gauges(encoder, &names::DESCRIPTORS, process::open_descriptors().map(|count| ([], float(count))))?;
     gauges(encoder, &names::START, [([], process::started_at().duration_since(Timestamp::UNIX_EPOCH).as_secs_f64())])
@@ -333,7 +334,10 @@ mod tests {
     /// Sample name with labels to value.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        lines.map(|line| line.rsplit_once(' ').expect("name and value")).map(|(k, v)| (k, v.parse().expect("a number"))).collect()
+        lines
+            .map(|line| line.rsplit_once(' ').expect("name and value"))
+            .map(|(k, v)| (k, v.parse().expect("a number")))
+            .collect()
     }
 
     #[test]
@@ -346,9 +350,8 @@ mod tests {
             assert!(text.contains(&format!("# TYPE {family} ")), "{family} is missing");
             let suffix = if metric.kind == Kind::Histogram { "_count" } else { "" };
             let start = format!("{name}{suffix}");
-            let sample = text.lines().find(|line| {
-                line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            });
+            let sample =
+                text.lines().find(|line| line.strip_prefix(&start).is_some_and(|rest| rest.starts_with(['{', ' '])));
             let sample = sample.unwrap_or_else(|| panic!("{start} has no sample in\n{text}"));
             let labels: Vec<_> = metric.labels.iter().map(|label| format!("{label}=\"")).collect();
             let mut at = 0;

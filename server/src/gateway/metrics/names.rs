@@ -94,7 +94,7 @@ metrics! {
     CONNECTIONS_OPEN = Gauge "bascule_connections_open" { }
         "Client connections that are open";
     TUNNELS_OPEN = Gauge "bascule_tunnels_open" { }
-        "WebSockets and other tunnels that are open";
+        "Tunnels that are open, e.g. for web sockets";
     UPSTREAM_CONNECTIONS = Counter "bascule_upstream_connections" { "state" }
         "Connections used towards upstreams, new or reused from the pool";
     RETRIES = Counter "bascule_retries" { }
@@ -162,7 +162,8 @@ pub fn document() -> String {
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "| `{}` | {kind} | {labels} | {} |", metric.full_name(), metric.help);
     }
-    let bounds: Vec<_> = super::BOUNDS_MICROS.iter().map(|micros| super::expose::seconds(*micros).to_string()).collect();
+    let bounds: Vec<_> =
+        super::BOUNDS_MICROS.iter().map(|micros| super::expose::seconds(*micros).to_string()).collect();
     let _ = writeln!(text, "\nBuckets of `{}`: {} and +Inf.", DURATION.full_name(), bounds.join(", "));
     text
 }
@@ -179,7 +180,9 @@ mod tests {
             if std::env::var_os("BASCULE_UPDATE_DOCS").is_some() {
                 std::fs::write(path, document()).expect("the docs folder is writable");
             }
-            panic!("docs/metrics.md is not what the definitions say; run this test with BASCULE_UPDATE_DOCS=1 and look at the change");
+            panic!(
+                "docs/metrics.md is not what the definitions say; run this test with BASCULE_UPDATE_DOCS=1 and look at the change"
+            );
         }
     }
 

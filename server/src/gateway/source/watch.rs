@@ -206,7 +206,8 @@ fn read(path: &Path) -> io::Result<Arc<[u8]>> {
 /// and what editors do (`.swp`). A folder without documents, or that cannot be listed, stands for itself.
 fn expand(root: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(root) else { return vec![root.to_owned()] };
-    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_document(path)).collect();
+    let mut files: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_document(path)).collect();
     files.sort();
     if files.is_empty() { vec![root.to_owned()] } else { files }
 }

@@ -195,9 +195,10 @@ impl H1 {
                 match head.status {
                     StatusCode::CONTINUE => pump.release(),
                     StatusCode::SWITCHING_PROTOCOLS => {
-                        let agreed = ask.upgrade.zip(head.upgrade.as_ref()).is_some_and(|(offered, taken)| {
-                            super::super::headers::offers(offered, taken.as_bytes())
-                        });
+                        let agreed = ask
+                            .upgrade
+                            .zip(head.upgrade.as_ref())
+                            .is_some_and(|(offered, taken)| super::super::headers::offers(offered, taken.as_bytes()));
                         return if agreed { Ok(Poll::Ready(Some(head))) } else { Err(Cause::Malformed) };
                     }
                     // Other interim responses are hints; the parser downstream cannot pass them on.

@@ -40,10 +40,7 @@ pub(in crate::gateway) struct ResponseHead {
 pub(in crate::gateway) struct Malformed;
 
 /// Takes a complete head from the buffer; `None` while it is incomplete.
-pub(in crate::gateway) fn parse(
-    buffer: &mut BytesMut,
-    method: &Method,
-) -> Result<Option<ResponseHead>, Malformed> {
+pub(in crate::gateway) fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, Malformed> {
     let mut fields = [const { (0..0, 0..0) }; MAX_FIELDS];
     let Some(raw) = raw(buffer, &mut fields)? else { return Ok(None) };
     let status = StatusCode::from_u16(raw.status).map_err(|_| Malformed)?;
@@ -209,10 +206,9 @@ mod tests {
 
     #[test]
     fn hop_by_hop_fields_stay_behind() {
-        let head = get(
-            "HTTP/1.1 200 OK\r\nconnection: keep-alive, X-Private\r\nkeep-alive: timeout=5\r\nx-private: 1\r\n\
-             proxy-connection: close\r\nx-bascule-release: forged\r\nx-kept: 1\r\ncontent-length: 0\r\n\r\n",
-        );
+        let head =
+            get("HTTP/1.1 200 OK\r\nconnection: keep-alive, X-Private\r\nkeep-alive: timeout=5\r\nx-private: 1\r\n\
+             proxy-connection: close\r\nx-bascule-release: forged\r\nx-kept: 1\r\ncontent-length: 0\r\n\r\n");
         let head = head.expect("well formed").expect("complete");
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
