@@ -11,7 +11,10 @@ use tests::{Client, Origin, World};
 fn keep_asking(address: std::net::SocketAddr, stop: &AtomicBool, answered: &AtomicUsize, one_shot: bool) {
     let mut client = Client::connect(address);
     while !stop.load(Ordering::SeqCst) {
-        client.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{}\r\n", if one_shot { "connection: close\r\n" } else { "" }));
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: {HOST}\r\n{}\r\n",
+            if one_shot { "connection: close\r\n" } else { "" }
+        ));
         let response = client.try_response(false).expect("an answer to every request");
         assert_eq!(response.status, 200);
         answered.fetch_add(1, Ordering::SeqCst);
@@ -30,7 +33,12 @@ fn a_restart_beside_its_successor_loses_no_request() {
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12)
-            .map(|n| scope.spawn({ let (stop, answered) = (&stop, &answered); move || keep_asking(address, stop, answered, n % 3 == 0) }))
+            .map(|n| {
+                scope.spawn({
+                    let (stop, answered) = (&stop, &answered);
+                    move || keep_asking(address, stop, answered, n % 3 == 0)
+                })
+            })
             .collect();
         for _ in 0..3 {
             wait_for_more(&answered, 100);
@@ -86,9 +94,7 @@ fn a_hundred_swaps_under_load_cost_no_request() {
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let address = world.address();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| keep_asking(address, &stop, &answered, false)))
-            .collect();
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| keep_asking(address, &stop, &answered, false))).collect();
         for turn in 0..100 {
             world.publish(|snapshot| snapshot["traffic"]["candidateWeight"] = json!(turn * 10_000));
         }

@@ -35,7 +35,9 @@ fn a_candidate_that_is_down_is_represented_by_the_active_release() {
         let response = client.response();
         assert_eq!((response.status, response.text().as_str()), (200, "blue"));
         assert_eq!(response.field("x-bascule-release"), Some("web-1"));
-        assert!(response.field("x-bascule-decision").is_some_and(|d| d.contains("slot=green") && d.contains("served=blue")));
+        assert!(
+            response.field("x-bascule-decision").is_some_and(|d| d.contains("slot=green") && d.contains("served=blue"))
+        );
     }
     assert!(world.count(Event::Shielded) >= 5, "until the breaker opens");
     assert!(world.count(Event::BreakerDiverted) >= 1, "after five failures");
@@ -64,7 +66,11 @@ fn only_repeatable_requests_are_sent_a_second_time() {
         exchange.note();
         let first_here = exchange.seen.target() == "/first";
         count.fetch_add(1, Ordering::SeqCst);
-        if first_here || exchange.seen.connection % 2 == 1 { exchange.ok("ok") } else { Err(std::io::ErrorKind::Other.into()) }
+        if first_here || exchange.seen.connection % 2 == 1 {
+            exchange.ok("ok")
+        } else {
+            Err(std::io::ErrorKind::Other.into())
+        }
     });
     let world = World::of(&origin.url(), &origin.url()).config(|config| config.workers = 1).start();
     let mut client = world.client();
@@ -136,7 +142,8 @@ fn timeouts_towards_upstreams_are_kept_per_release() {
         .snapshot(|snapshot| {
             snapshot["releases"]["web-1"]["timeouts"] = json!({"readMs": 150});
             snapshot["edge"]["timeouts"] = json!({"readMs": 100});
-            snapshot["traffic"]["rules"] = json!([{"id": "r", "when": {"attr": "http.path", "op": "eq", "values": ["/half"]}, "slot": "green"}]);
+            snapshot["traffic"]["rules"] =
+                json!([{"id": "r", "when": {"attr": "http.path", "op": "eq", "values": ["/half"]}, "slot": "green"}]);
         })
         .start();
     let from = Instant::now();

@@ -47,7 +47,8 @@ fn many_streams_share_a_connection() {
         let asking = (0..50).map(|n| {
             let mut sender = sender.clone();
             tokio::spawn(async move {
-                let response = sender.send_request(request(&format!("/{n}")).body(Full::default()).unwrap()).await.unwrap();
+                let response =
+                    sender.send_request(request(&format!("/{n}")).body(Full::default()).unwrap()).await.unwrap();
                 assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
                 assert!(response.headers().contains_key("x-request-id"));
                 assert_eq!(text(response).await, format!("/{n}"));
@@ -136,7 +137,11 @@ fn connection_fields_and_header_bombs_do_not_pass_over_http2() {
     let origin = Origin::named("blue");
     let world = World::of(&origin.url(), &origin.url()).start();
     block_on(async {
-        for (name, value) in [("connection", "x-secret".to_owned()), ("transfer-encoding", "chunked".to_owned()), ("x", "a".repeat(60_000))] {
+        for (name, value) in [
+            ("connection", "x-secret".to_owned()),
+            ("transfer-encoding", "chunked".to_owned()),
+            ("x", "a".repeat(60_000)),
+        ] {
             let tcp = TcpStream::connect(world.address()).await.unwrap();
             let (mut sender, connection) = h2::client::handshake(tcp).await.unwrap();
             tokio::spawn(connection);
@@ -262,7 +267,8 @@ fn tls_speaks_both_versions_by_alpn_and_makes_cookies_secure() {
             let response = if protocol == "h2" {
                 let (mut sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
                 tokio::spawn(connection);
-                let request = Request::builder().uri(format!("https://{HOST}/")).body(Full::<Bytes>::default()).unwrap();
+                let request =
+                    Request::builder().uri(format!("https://{HOST}/")).body(Full::<Bytes>::default()).unwrap();
                 sender.send_request(request).await.unwrap()
             } else {
                 let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();

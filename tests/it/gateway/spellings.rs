@@ -8,8 +8,18 @@ fn own_names_from_clients_never_reach_the_upstream_in_any_spelling() {
     let origin = Origin::named("blue");
     let world = World::of(&origin.url(), &origin.url()).start();
     let spellings = [
-        "x-bascule-slot", "X-Bascule-Slot", "X-BASCULE-SLOT", "x_bascule_slot", "X_Bascule_Slot", "x-bascule_slot",
-        "x_bascule-slot", "X_BASCULE-slot", "x-bascule-release", "x-bascule-flags", "x_bascule_flags", "x-bascule-anything",
+        "x-bascule-slot",
+        "X-Bascule-Slot",
+        "X-BASCULE-SLOT",
+        "x_bascule_slot",
+        "X_Bascule_Slot",
+        "x-bascule_slot",
+        "x_bascule-slot",
+        "X_BASCULE-slot",
+        "x-bascule-release",
+        "x-bascule-flags",
+        "x_bascule_flags",
+        "x-bascule-anything",
     ];
     for name in spellings {
         let response = world.client().get(HOST, "/", &format!("{name}: forged\r\nx-kept: yes\r\n"));
@@ -37,7 +47,15 @@ fn hop_by_hop_fields_stay_at_their_hop_in_both_directions() {
                   cookie: a=b\r\n";
     let response = world.client().get(HOST, "/", fields);
     let seen = origin.last();
-    for name in ["connection", "x-secret", "keep-alive", "proxy-authorization", "proxy-connection", "x-original-url", "x-rewrite-url"] {
+    for name in [
+        "connection",
+        "x-secret",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "x-original-url",
+        "x-rewrite-url",
+    ] {
         assert_eq!(seen.field(name), None, "{name}");
     }
     assert_eq!((seen.field("te"), seen.field("cookie")), (Some("trailers"), Some("a=b")));
@@ -52,11 +70,29 @@ fn forwarding_fields_are_replaced_for_strangers_and_extended_for_trusted_proxies
     let origin = Origin::named("blue");
     let matrix: [(&str, &str, &str, &str, &str); 6] = [
         ("10.0.0.0/8", "", "127.0.0.1", "http", HOST),
-        ("10.0.0.0/8", "x-forwarded-for: 203.0.113.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: evil\r\n", "127.0.0.1", "http", HOST),
+        (
+            "10.0.0.0/8",
+            "x-forwarded-for: 203.0.113.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: evil\r\n",
+            "127.0.0.1",
+            "http",
+            HOST,
+        ),
         ("127.0.0.0/8", "", "127.0.0.1", "http", HOST),
         ("127.0.0.0/8", "x-forwarded-for: 203.0.113.1\r\n", "203.0.113.1, 127.0.0.1", "http", HOST),
-        ("127.0.0.0/8", "x-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2, 3.3.3.3\r\n", "1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1", "http", HOST),
-        ("127.0.0.0/8", "x-forwarded-proto: https\r\nx-forwarded-host: a.example\r\n", "127.0.0.1", "https", "a.example"),
+        (
+            "127.0.0.0/8",
+            "x-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2, 3.3.3.3\r\n",
+            "1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1",
+            "http",
+            HOST,
+        ),
+        (
+            "127.0.0.0/8",
+            "x-forwarded-proto: https\r\nx-forwarded-host: a.example\r\n",
+            "127.0.0.1",
+            "https",
+            "a.example",
+        ),
     ];
     for (trusted, fields, expected_for, proto, host) in matrix {
         let world = World::of(&origin.url(), &origin.url())

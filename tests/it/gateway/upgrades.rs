@@ -100,7 +100,10 @@ fn a_101_to_what_nobody_asked_for_is_a_502() {
 fn an_upgrade_that_connection_does_not_name_or_to_h2c_is_not_forwarded() {
     let origin = Origin::named("plain");
     let world = World::of(&origin.url(), &origin.url()).start();
-    for fields in ["upgrade: websocket\r\n", "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"] {
+    for fields in [
+        "upgrade: websocket\r\n",
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+    ] {
         let mut client = world.client();
         assert_eq!(client.get(HOST, "/", fields).text(), "plain");
         assert_eq!(client.get(HOST, "/", "").text(), "plain", "the connection goes on as HTTP/1");
