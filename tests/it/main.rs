@@ -2,6 +2,7 @@
 
 mod arch;
 mod cli;
+mod gateway;
 mod health;
 mod host;
 mod live;
