@@ -5,6 +5,7 @@ mod cli;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;
+mod gateway;
 mod health;
 mod host;
 mod live;
