@@ -31,7 +31,7 @@ fn upstream() -> Upstream {
             let Ok(mut stream) = stream else { return };
             let mut head = [0; 4096];
             let Ok(length) = stream.read(&mut head) else { continue };
-            *last.lock().unwrap() = String::from_utf8_lossy(&head[..length]).into_owned();
+            *last.lock().expect("no holder panics") = String::from_utf8_lossy(&head[..length]).into_owned();
             asked.fetch_add(1, Ordering::SeqCst);
             let status = if is_well.load(Ordering::SeqCst) { "204 No Content" } else { "503 Service Unavailable" };
             let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

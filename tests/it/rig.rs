@@ -13,6 +13,7 @@ use serde_json::Value;
 use server::config::secret::KeySource;
 use server::gateway::control::{Control, Parts};
 use server::gateway::health::{HealthRegistry, ReleaseHealth};
+use server::gateway::mailbox::Swapped;
 use server::gateway::metrics::Metrics;
 use server::gateway::publish::{Worker, release_health};
 use server::host::{Engine, LoadedSnapshot};
@@ -82,11 +83,11 @@ impl Worker for RecordingWorker {
         Ok((seen, held))
     }
 
-    fn install(&self, (seen, held): Self::State) -> oneshot::Receiver<Instant> {
+    fn install(&self, (seen, held): Self::State) -> oneshot::Receiver<Swapped> {
         let (done, ack) = oneshot::channel();
-        self.recorder.installed.lock().unwrap().push(seen);
-        *self.recorder.held.lock().unwrap() = held;
-        done.send(Instant::now()).expect("the publisher waits");
+        self.recorder.installed.lock().expect("no holder panics").push(seen);
+        *self.recorder.held.lock().expect("no holder panics") = held;
+        done.send(Swapped { at: Instant::now(), stall: Duration::ZERO }).expect("the publisher waits");
         ack
     }
 }
@@ -179,7 +180,7 @@ impl Rig {
 
     /// What the worker runs now.
     pub(crate) fn runs(&self) -> Vec<Seen> {
-        self.recorder.installed.lock().unwrap().last().cloned().unwrap_or_default()
+        self.recorder.installed.lock().expect("no holder panics").last().cloned().unwrap_or_default()
     }
 
     /// Number and version of the only environment.
@@ -192,7 +193,7 @@ impl Rig {
 
     /// How many states the worker was given.
     pub(crate) fn installs(&self) -> usize {
-        self.recorder.installed.lock().unwrap().len()
+        self.recorder.installed.lock().expect("no holder panics").len()
     }
 
     #[track_caller]

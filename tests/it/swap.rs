@@ -65,6 +65,8 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
     assert_eq!(gateway.board().report().swaps.publications, 1_001);
     // A busy test machine may hold a thread back; a swap that did work on the worker would show all the same.
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    let stall = gateway.board().report().swaps.longest_stall;
+    assert!(stall < Duration::from_millis(20), "{stall:?}");
     gateway.stop();
 }
 
