@@ -2,7 +2,9 @@
 
 mod check;
 mod decide;
+mod demo;
 mod documents;
+mod gateway;
 mod overrides;
 
 use tests::binary;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod health;
+mod host;
 mod live;
 mod ops;
 mod process;
