@@ -105,10 +105,10 @@ fn a_memory_hog_is_stopped_at_its_limit() {
 #[test]
 fn answers_that_are_not_for_the_snapshot_are_not_believed() {
     for then in [
-        "(i64.const 0)",                        // nothing
-        "(i64.const -1)",                       // outside of its memory
-        "(i64.const 0xfffffff000000011)",       // the same, by address only
-        "(i64.const 0x1000000003)",             // cut short
+        "(i64.const 0)",                                                      // nothing
+        "(i64.const -1)",                                                     // outside of its memory
+        "(i64.const 0xfffffff000000011)",                                     // the same, by address only
+        "(i64.const 0x1000000003)",                                           // cut short
         "(i32.store8 (i32.const 17) (i32.const 0)) (i64.const 0x1000000011)", // blue does not hold release 1
         "(i32.store8 (i32.const 17) (i32.const 7)) (i64.const 0x1000000011)", // no such slot
         "(i32.store8 (i32.const 18) (i32.const 9)) (i64.const 0x1000000011)", // no such reason

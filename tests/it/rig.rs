@@ -108,12 +108,14 @@ pub(crate) struct Setup {
     pub(crate) module: Option<PathBuf>,
     pub(crate) engine: Engine,
     pub(crate) state_dir: Option<Arc<StateDir>>,
+    pub(crate) roots: rustls::RootCertStore,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        Self { folder, files: Vec::new(), module: None, engine: Engine::native(), state_dir: None }
+        let roots = rustls::RootCertStore::empty();
+        Self { folder, files: Vec::new(), module: None, engine: Engine::native(), state_dir: None, roots }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -156,7 +158,7 @@ impl Setup {
             state_dir: self.state_dir,
             metrics: Arc::new(Metrics::default()),
             health: Arc::clone(&health),
-            tls: tls(),
+            tls: tls(self.roots),
             draining: draining.clone(),
             access_log_dropped: Box::new(|| 0),
         };
@@ -166,11 +168,11 @@ impl Setup {
     }
 }
 
-fn tls() -> Arc<rustls::ClientConfig> {
+fn tls(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
-    Arc::new(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Rig {

@@ -42,11 +42,14 @@ fn one_walk_loses_no_request_and_no_visitor_flaps() {
 
 #[test]
 fn without_a_terminal_it_writes_plain_lines() {
-    let ended = binary::run(["demo", "--once", "--engine", "native", "--visitors", "100", "--rate", "400", "--step", "0.1"]);
+    let ended =
+        binary::run(["demo", "--once", "--engine", "native", "--visitors", "100", "--rate", "400", "--step", "0.1"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{}", ended.stdout);
     assert!(!ended.stdout.contains('\u{1b}'), "no escape sequences: {}", ended.stdout);
     let lines: Vec<&str> = ended.stdout.lines().collect();
-    assert!(lines[0].starts_with("bascule demo: 100 visitors at http://127.0.0.1:") && lines[0].ends_with("engine native"));
+    assert!(
+        lines[0].starts_with("bascule demo: 100 visitors at http://127.0.0.1:") && lines[0].ends_with("engine native")
+    );
     assert_eq!(lines.iter().filter(|line| line.contains("% green")).count(), 4, "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains("rollback to  0 %")).count(), 1);
     assert!(lines.last().is_some_and(|line| line.ends_with("0 errors; 0 of 100 visitors went back and forth")));

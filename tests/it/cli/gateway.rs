@@ -38,11 +38,25 @@ fn it_serves_a_file_and_drains_on_sigterm() {
         }
     });
     let folder = folder(&[("web.yaml", &yaml)]);
-    let args = ["gateway", "--file", "web.yaml", "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--log-format", "json", "--workers", "1"];
+    let args = [
+        "gateway",
+        "--file",
+        "web.yaml",
+        "--listen",
+        "127.0.0.1:0",
+        "--ops",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+        "--workers",
+        "1",
+    ];
     let mut child = binary::command(args).current_dir(folder.path()).spawn().expect("it starts");
     let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
     let up = log
-        .find_map(|line| serde_json::from_str::<Value>(&line).ok().filter(|record| record["message"] == "the gateway is up"))
+        .find_map(|line| {
+            serde_json::from_str::<Value>(&line).ok().filter(|record| record["message"] == "the gateway is up")
+        })
         .expect("it says that it is up");
     let listen = up["metadata"]["listen"].as_str().expect("an address").trim_matches(['[', ']']).to_owned();
     let mut stream = TcpStream::connect(&listen).expect("it listens");
