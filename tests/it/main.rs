@@ -2,6 +2,9 @@
 
 mod arch;
 mod cli;
+mod engine_caps;
+mod engine_properties;
+mod engine_statistics;
 mod gateway;
 mod health;
 mod host;
@@ -9,6 +12,8 @@ mod live;
 mod ops;
 mod process;
 mod rig;
+mod snapshot_format;
 mod state;
 mod swap;
+mod vectors;
 mod watch;
