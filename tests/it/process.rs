@@ -39,18 +39,27 @@ impl Process {
             command.env(format!("BASCULE_{name}"), value);
         }
         let mut child = command.spawn().expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("piped"));
-        let mut seen = String::new();
+        let log = BufReader::new(child.stderr.take().expect("piped"));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // Owned from here on, so that it ends with the test whatever comes.
+        let mut process = Self { child, log, seen: String::new(), listen: nowhere, ops: nowhere };
         loop {
-            let from = seen.len();
-            assert!(log.read_line(&mut seen).expect("text") > 0, "it ended: {seen}");
-            let record: Value = serde_json::from_str(&seen[from..]).unwrap_or_else(|_| panic!("no JSON: {seen}"));
+            let record = process.next_record();
             if record["message"] == "the gateway is up" {
-                let address =
-                    |name: &str| record["metadata"][name].as_str().and_then(|a| a.parse().ok()).expect("an address");
-                return Self { child, listen: address("listen"), ops: address("ops"), log, seen };
+                let address = |name: &str| {
+                    record["metadata"][name].as_str().and_then(|address| address.parse().ok()).expect("an address")
+                };
+                (process.listen, process.ops) = (address("listen"), address("ops"));
+                return process;
             }
         }
+    }
+
+    fn next_record(&mut self) -> Value {
+        let from = self.seen.len();
+        let length = self.log.read_line(&mut self.seen).expect("text");
+        assert!(length > 0, "it ended: {}", self.seen);
+        serde_json::from_str(&self.seen[from..]).unwrap_or_else(|_| panic!("no JSON: {}", self.seen))
     }
 
     fn signal(&self, name: &str) {

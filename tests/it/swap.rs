@@ -35,7 +35,7 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
     };
     publish(1, 0);
     let (is_done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let slowest = std::thread::scope(|scope| {
+    let (slowest, stall) = std::thread::scope(|scope| {
         for client in 0..4 {
             let (gateway, is_done, answered) = (&gateway, &is_done, &answered);
             scope.spawn(move || {
@@ -48,23 +48,29 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
             });
         }
         let mut slowest = Duration::ZERO;
+        let mut stalls = Vec::new();
         // Ends the clients also when a swap fails the test.
         let _end = End(&is_done);
         for number in 2..=1_001 {
             let weight = if number % 2 == 0 { 1_000_000 } else { 0 };
-            slowest = slowest.max(publish(number, weight).slowest());
+            let acks = publish(number, weight);
+            stalls.push(acks.stall);
+            slowest = slowest.max(acks.slowest());
             if number % 100 == 0 {
                 // A request whose head arrives after the acknowledgement is decided by the new snapshot.
                 let (_, body) = Client::new(gateway.address()).get("probe").expect("answered");
                 assert_eq!(body, if weight > 0 { "green" } else { "blue" }, "snapshot {number}");
             }
         }
-        slowest
+        stalls.sort();
+        (slowest, stalls[stalls.len() / 2])
     });
     assert!(answered.load(Ordering::SeqCst) > 1_000, "{answered:?} requests are no load");
     assert_eq!(gateway.board().report().swaps.publications, 1_001);
     // A busy test machine may hold a thread back; a swap that did work on the worker would show all the same.
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    // The median, unoptimised; the target of 50 µs is for the optimised program and measured by the bench.
+    assert!(stall < Duration::from_millis(1), "{stall:?}");
     gateway.stop();
 }
 

@@ -20,7 +20,7 @@ use super::ids::Ids;
 use super::limits::DataConfig;
 use super::link::Link;
 use super::listener::{Caps, Listener};
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{Mailbox, Message, Swapped};
 use super::metrics::Shard;
 use super::problem::Problem;
 use super::route::{Choice, Diverted, Serving};
@@ -114,8 +114,7 @@ impl Worker {
         loop {
             match mailbox.next().await {
                 Message::Install { state, done } => {
-                    self.install(state);
-                    let _ = done.send(Instant::now());
+                    let _ = done.send(self.install(state));
                 }
                 Message::Drain => {
                     self.drain();
@@ -123,8 +122,7 @@ impl Worker {
                     let (worker, mailbox) = (Rc::clone(self), Arc::clone(mailbox));
                     tokio::task::spawn_local(async move {
                         while let Message::Install { state, done } = mailbox.next().await {
-                            worker.install(state);
-                            let _ = done.send(Instant::now());
+                            let _ = done.send(worker.install(state));
                         }
                     });
                     return;
@@ -141,7 +139,8 @@ impl Worker {
     }
 
     /// Swaps in a new state and ends what the old one may no longer do.
-    fn install(&self, mut state: Box<WorkerState>) {
+    fn install(&self, mut state: Box<WorkerState>) -> Swapped {
+        let began = Instant::now();
         self.connect_pools(&mut state);
         let old = self.state.replace(state);
         let state = self.state.borrow();
@@ -149,6 +148,8 @@ impl Worker {
         self.is_installed.cancel();
         // When the reaper is far behind, the state is dropped here.
         let _ = self.reaper.try_send(old);
+        let at = Instant::now();
+        Swapped { at, stall: at.saturating_duration_since(began) }
     }
 
     /// Waits for the first state.

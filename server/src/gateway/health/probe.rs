@@ -144,8 +144,10 @@ impl Prober {
                 wanted.remove(key);
             } else {
                 token.cancel();
-                // Without a check nothing could ever clear the mark again.
-                running.record.set_check_fails(false);
+                if !wanted.contains_key(key) {
+                    // Without a check nothing could ever clear the mark again.
+                    running.record.set_check_fails(false);
+                }
             }
             same
         });
@@ -170,15 +172,14 @@ impl Prober {
 }
 
 async fn watch(target: Target, tls: Arc<rustls::ClientConfig>) {
-    let mut streak = Streak::default();
+    // A check that only changed goes on from the verdict of the one before.
+    let mut streak = Streak { unhealthy: target.record.check_fails(), against: 0 };
     let mut ticks = tokio::time::interval(target.check.interval.max(MIN_INTERVAL));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let result = probe(&target, &tls).await;
-        if result.is_err() {
-            target.record.check_failed();
-        }
+        target.record.checked(result.is_ok());
         let Some(unhealthy) = streak.observe(result.is_ok(), &target.check) else { continue };
         target.record.set_check_fails(unhealthy);
         report(&target.key, result.err());

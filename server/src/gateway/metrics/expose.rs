@@ -245,6 +245,7 @@ fn snapshots(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Written {
     counters(encoder, &names::SNAPSHOTS_REFUSED, refused)?;
     let times = [(["last"], report.swaps.last), (["slowest"], report.swaps.slowest)];
     gauges(encoder, &names::PUBLISH_LAST, times.map(|(which, time)| (which, time.as_secs_f64())))?;
+    gauges(encoder, &names::SWAP_STALL, [([], report.swaps.longest_stall.as_secs_f64())])?;
     counters(encoder, &names::STATE_SAVES_FAILED, [([], report.failed_saves)])
 }
 

@@ -117,6 +117,8 @@ metrics! {
         "Contents of a source that were refused, while the last good one went on";
     PUBLISH_LAST = Gauge "bascule_publish" ["seconds"] { "which" }
         "Time until every worker ran a new state: the last one and the slowest";
+    SWAP_STALL = Gauge "bascule_swap_stall" ["seconds"] { }
+        "The longest time that a worker did nothing but swap in a new state";
     STATE_SAVES_FAILED = Counter "bascule_state_saves_failed" { }
         "Snapshots that could not be saved to the state directory";
     UPSTREAM_HEALTHY = Gauge "bascule_upstream_healthy" { "app", "environment", "release", "upstream" }
