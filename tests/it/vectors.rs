@@ -2,6 +2,7 @@
 //!
 //! Each engine must give the decision that the vector states, and the same bytes as the native engine,
 //! traces included. A new host of the engine (a Worker) joins by implementing [`engines::Engine`].
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
 
 mod engines;
 mod file;
@@ -186,9 +187,15 @@ fn collect(json: &Json, key: &str, into: &mut BTreeSet<String>) {
     match json {
         Json::Object(object) => {
             into.extend(object.get(key).and_then(Json::as_str).map(str::to_owned));
-            object.values().for_each(|inner| collect(inner, key, into));
+            for inner in object.values() {
+                collect(inner, key, into);
+            }
         }
-        Json::Array(list) => list.iter().for_each(|inner| collect(inner, key, into)),
+        Json::Array(list) => {
+            for inner in list {
+                collect(inner, key, into);
+            }
+        }
         _ => {}
     }
 }
