@@ -42,7 +42,10 @@ pub(crate) enum TextSet {
     Short(Box<[(usize, u64)]>),
     /// Few texts.
     Few(Box<[Box<[u8]>]>),
-    Many { longest: usize, values: HashSet<Box<[u8]>, Keyed> },
+    Many {
+        longest: usize,
+        values: HashSet<Box<[u8]>, Keyed>,
+    },
 }
 
 impl TextSet {
