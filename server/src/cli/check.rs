@@ -41,12 +41,12 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Report {
     ok: bool,
-    apps: Vec<App>,
+    apps: Vec<Summary>,
     problems: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize)]
-struct App {
+struct Summary {
     file: String,
     app: String,
     environments: Vec<String>,
@@ -88,7 +88,7 @@ fn check(files: &[PathBuf], keys: &KeySource) -> anyhow::Result<Report> {
             }
             Ok(Document::Snapshot(wire)) => {
                 let environments = vec![wire.environment.to_string()];
-                report.apps.push(App { file: name, app: wire.app.to_string(), environments });
+                report.apps.push(Summary { file: name, app: wire.app.to_string(), environments });
             }
             Err(findings) => report.problems.extend(findings),
         }
@@ -98,8 +98,8 @@ fn check(files: &[PathBuf], keys: &KeySource) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn summary(manifest: &Manifest) -> App {
-    App {
+fn summary(manifest: &Manifest) -> Summary {
+    Summary {
         file: manifest.file().to_owned(),
         app: manifest.app().to_string(),
         environments: manifest.environments().map(ToString::to_string).collect(),

@@ -51,14 +51,15 @@ async fn serve(listener: TcpListener, slot: Slot, board: Arc<Board>) {
         let board = Arc::clone(&board);
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let answer = service_fn(move |request| std::future::ready(answer(&request, slot, &board)));
+            let answer =
+                service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, slot, &board))));
             // A connection that breaks is counted by the visitor who wanted an answer over it.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, slot: Slot, board: &Board) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(request: &Request<Incoming>, slot: Slot, board: &Board) -> Response<Full<Bytes>> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let flag_on = header("x-bascule-flags")
         .is_some_and(|flags| flags.split(',').any(|flag| flag.trim().split_once('=') == Some((site::FLAG, "on"))));
@@ -72,5 +73,5 @@ fn answer(request: &Request<Incoming>, slot: Slot, board: &Board) -> Result<Resp
     let checkout = if flag_on { "new checkout" } else { "old checkout" };
     let mut response = Response::new(Full::from(format!("{slot} {release}, {checkout}\n")));
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
-    Ok(response)
+    response
 }

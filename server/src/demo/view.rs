@@ -179,7 +179,7 @@ impl View {
         // Back to the first line of the last picture, then each line anew.
         let up = if self.drawn == 0 { String::new() } else { format!("\u{1b}[{}A", self.drawn) };
         self.drawn = picture.lines().count();
-        let lines: String = picture.lines().map(|line| format!("{line}\u{1b}[K\n")).collect();
+        let lines = picture.lines().fold(String::new(), |lines, line| lines + line + "\u{1b}[K\n");
         write(&format!("{up}{lines}\u{1b}[J"))
     }
 
@@ -244,10 +244,15 @@ impl View {
 
 /// Over the rows: since the start, what, visitors who moved, from the command until the last request
 /// at the old release and until all workers had it, visitors who went back and forth.
-const HEADING: &str = "  time    change               moved  last at the old  all workers   flapped";
+const HEADING: &str = "  time    change               moved   last at the old    all workers   flapped";
 
 fn bar(share: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is from 0 to 100")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share is from 0 to 100, a bar has a few cells"
+    )]
     let full = (share / 100.0 * BAR as f64).round() as usize;
     format!("{}{}", "█".repeat(full.min(BAR)), "░".repeat(BAR - full.min(BAR)))
 }
@@ -334,9 +339,9 @@ mod tests {
         assert_eq!(
             [HEADING, &rows[0], &rows[1]],
             [
-                "  time    change               moved  last at the old  all workers   flapped",
-                "  12.3 s    0 →   5 % green      1000           12.3 ms         5.6 ms         0",
-                "  12.3 s  rollback to  0 %       1000           12.3 ms         5.6 ms         0",
+                "  time    change               moved   last at the old    all workers   flapped",
+                "  12.3 s    0 →   5 % green     1000           12.3 ms         5.6 ms         0",
+                "  12.3 s  rollback to  0 %      1000           12.3 ms         5.6 ms         0",
             ]
         );
     }

@@ -37,7 +37,7 @@ pub(super) fn start(board: &Arc<Board>, gateway: SocketAddr, requests_per_second
     let board = Arc::clone(board);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let connections = CONNECTIONS.min(board.visitors()).max(1);
-    let pace = Duration::from_secs(1).mul_f64(connections as f64 / f64::from(requests_per_second.max(1)));
+    let pace = Duration::from_secs(u64::try_from(connections)?) / requests_per_second.max(1);
     let work = move || {
         let local = tokio::task::LocalSet::new();
         for first in 0..connections {

@@ -141,7 +141,7 @@ impl Read<'_> {
         };
         let help = match meant {
             Some(name) => Some(format!("did you mean \"{name}\"?")),
-            None => suggest::closest(name, OPERATORS)
+            None => suggest::closest(name, &OPERATORS)
                 .map(|name| format!("did you mean \"{name}\"?"))
                 .or_else(|| Some(format!("known here: {}", OPERATORS.join(", ")))),
         };

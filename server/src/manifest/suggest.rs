@@ -6,7 +6,7 @@ const MAX_COMPARED: usize = 2_000;
 const MAX_LISTED: usize = 20;
 
 /// The name that `word` is most likely a slip or the beginning of, if any is close enough.
-pub(super) fn closest<'c>(word: &str, names: impl IntoIterator<Item = &'c str> + Clone) -> Option<&'c str> {
+pub(super) fn closest<'c>(word: &str, names: &(impl IntoIterator<Item = &'c str> + Clone)) -> Option<&'c str> {
     let begun = || {
         let mut begun = names.clone().into_iter().take(MAX_COMPARED).filter(|name| name.starts_with(word));
         begun.next().filter(|_| word.len() >= 3 && begun.next().is_none())
@@ -29,7 +29,7 @@ fn slip<'c>(word: &str, names: impl IntoIterator<Item = &'c str>) -> Option<&'c 
 
 /// A suggestion for an unknown word: the closest name, or all of them when they are few.
 pub(super) fn help<'c>(word: &str, names: impl IntoIterator<Item = &'c str> + Clone) -> Option<String> {
-    if let Some(name) = closest(word, names.clone()) {
+    if let Some(name) = closest(word, &names) {
         return Some(format!("did you mean \"{name}\"?"));
     }
     let listed: Vec<&str> = names.into_iter().take(MAX_LISTED + 1).collect();

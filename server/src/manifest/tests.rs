@@ -468,11 +468,11 @@ fn an_alias_stands_for_what_it_names() {
 
 #[test]
 fn an_alias_bomb_is_refused_before_it_is_walked() {
-    let mut yaml = String::from("app: a\nenvironments: {}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n");
-    for level in 1..20 {
-        let previous = format!("*x{}", level - 1);
-        yaml.push_str(&format!("x{level}: &x{level} [{}]\n", vec![previous; 10].join(", ")));
-    }
+    let first = String::from("app: a\nenvironments: {}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n");
+    let yaml = (1..20).fold(first, |yaml, level| {
+        let previous = vec![format!("*x{}", level - 1); 10].join(", ");
+        yaml + &format!("x{level}: &x{level} [{previous}]\n")
+    });
     let findings = load_all(&yaml, "f.yaml").unwrap_err();
     assert!(findings.iter().any(|finding| finding.code == "limit_exceeded"), "{findings:?}");
 }
@@ -481,17 +481,15 @@ fn an_alias_bomb_is_refused_before_it_is_walked() {
 fn depth_is_bounded_also_through_aliases() {
     let deep = format!("app: a\nenvironments: {{}}\nx: {}{}\n", "[".repeat(200), "]".repeat(200));
     assert_eq!(load_all(&deep, "f.yaml").unwrap_err()[0].code, "limit_exceeded");
-    let mut chained = String::from("app: a\nx0: &x0 [a]\n");
-    for level in 1..400 {
-        chained.push_str(&format!("x{level}: &x{level} [*x{}]\n", level - 1));
-    }
+    let first = String::from("app: a\nx0: &x0 [a]\n");
+    let chained = (1..400).fold(first, |yaml, level| yaml + &format!("x{level}: &x{level} [*x{}]\n", level - 1));
     let findings = load_all(&chained, "f.yaml").unwrap_err();
     assert!(findings.iter().any(|finding| finding.code == "limit_exceeded"), "{findings:?}");
 }
 
 #[test]
 fn findings_are_bounded() {
-    let keys: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
+    let keys: String = (0..5_000).fold(String::new(), |keys, n| keys + &format!("k{n}: 1\n"));
     let findings = load_all(&keys, "f.yaml").unwrap_err();
     assert_eq!(findings.len(), 1_001);
     assert_eq!(findings.last().unwrap().code, "too_many_problems");

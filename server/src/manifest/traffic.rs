@@ -180,7 +180,7 @@ fn unit_source(node: &Node, report: &mut Report) -> Option<String> {
 
 fn unknown_unit(source: &str, at: Position, kinds: &[&str], report: &mut Report) {
     let (kind, name) = source.split_once(':').unwrap_or((source, "NAME"));
-    let help = match super::suggest::closest(kind, kinds.iter().copied()) {
+    let help = match super::suggest::closest(kind, &kinds.iter().copied()) {
         Some(kind) => format!("did you mean \"{kind}:{name}\"?"),
         None => "write header:NAME, cookie:NAME, attribute:NAME or targetingKey".to_owned(),
     };

@@ -227,20 +227,16 @@ impl Builder<'_> {
 
 /// A key is its text, quoted or not: `true:` and `1.10:` are the names `true` and `1.10`.
 fn key_of(node: Node, report: &mut Report) -> (Arc<str>, Position) {
-    match node.kind {
-        Kind::Scalar(scalar) => {
-            if &*scalar.text == "<<" && scalar.plain {
-                report
-                    .add(node.at, "key_merge", "merge keys are not part of YAML 1.2".to_owned())
-                    .help("repeat the keys, or use an alias for the whole value".into());
-            }
-            (scalar.text, node.at)
-        }
-        _ => {
-            report.add(node.at, "key_invalid", format!("a key is a name, not {}", node.describe()));
-            ("".into(), node.at)
-        }
+    let Kind::Scalar(scalar) = node.kind else {
+        report.add(node.at, "key_invalid", format!("a key is a name, not {}", node.describe()));
+        return ("".into(), node.at);
+    };
+    if &*scalar.text == "<<" && scalar.plain {
+        report
+            .add(node.at, "key_merge", "merge keys are not part of YAML 1.2".to_owned())
+            .help("repeat the keys, or use an alias for the whole value".into());
     }
+    (scalar.text, node.at)
 }
 
 fn position(mark: Marker) -> Position {

@@ -1,6 +1,8 @@
 //! From the wire to a [`Snapshot`], or every problem with its place. Nothing downstream checks again.
 
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::graph::{Graph, Total, Totals};
 use super::wire::{FORMAT, FlagRuleWire, FlagType, FlagWire, RangeWire, SnapshotWire, TrafficWire};
@@ -13,10 +15,11 @@ use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
 use crate::flag::{Flag, Prerequisite, Rule, Serve, Variant};
 use crate::limits::{
-    MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_RULES, MAX_SEGMENTS, MAX_TEXT_BYTES,
-    MAX_TOTAL_VALUES, MAX_VARIANT_BYTES, MAX_VARIANTS,
+    MAX_BULK_COST, MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_ROLLED_BACK, MAX_RULES,
+    MAX_SEGMENTS, MAX_TEXT_BYTES, MAX_VARIANT_BYTES, MAX_VARIANT_DEPTH, MAX_VARIANTS,
 };
 use crate::names::{ReleaseId, RuleId, SegmentKey, Slot};
+use crate::operator::Ledger;
 use crate::problem::{Problem, Problems};
 use crate::split::Split;
 use crate::time::parse_rfc3339;
@@ -38,28 +41,50 @@ struct Checker<'w> {
     names: Names<'w>,
     attributes: Attributes,
     sources: UnitSources,
-    values: usize,
+    ledger: Ledger,
 }
 
-/// Keys to indices.
+/// Keys to indices: sorted, because whoever writes keys could make an unkeyed hash collide.
 struct Names<'w> {
-    segments: FxHashMap<&'w str, u32>,
-    flags: FxHashMap<&'w str, FlagIndex>,
-    variants: Vec<&'w FlagWire>,
+    releases: Vec<&'w str>,
+    segments: Vec<&'w str>,
+    flags: Vec<&'w str>,
+    variants: Vec<Vec<(&'w str, VariantIndex)>>,
+}
+
+fn sorted<K: std::borrow::Borrow<str>, V>(map: &BTreeMap<K, V>) -> Vec<&str> {
+    map.keys().map(std::borrow::Borrow::borrow).collect()
+}
+
+impl Names<'_> {
+    fn release(&self, id: &str) -> Option<ReleaseIndex> {
+        u16::try_from(self.releases.binary_search(&id).ok()?).ok().map(ReleaseIndex)
+    }
 }
 
 impl Resolve for Names<'_> {
     fn segment(&self, key: &str) -> Option<u32> {
-        self.segments.get(key).copied()
+        u32::try_from(self.segments.binary_search(&key).ok()?).ok()
     }
 
     fn flag(&self, key: &str) -> Option<FlagIndex> {
-        self.flags.get(key).copied()
+        u32::try_from(self.flags.binary_search(&key).ok()?).ok().map(FlagIndex)
     }
 
     fn variant(&self, flag: FlagIndex, key: &str) -> Option<VariantIndex> {
-        variant_index(self.variants.get(flag.0 as usize)?, key)
+        let variants = self.variants.get(flag.0 as usize)?;
+        let position = variants.binary_search_by(|(known, _)| (*known).cmp(key)).ok()?;
+        variants.get(position).map(|(_, index)| *index)
     }
+}
+
+fn sorted_variants(flag: &FlagWire) -> Vec<(&str, VariantIndex)> {
+    let mut variants: Vec<_> = (0..=u16::MAX)
+        .zip(&flag.variants)
+        .map(|(index, variant)| (variant.key.as_str(), VariantIndex(index)))
+        .collect();
+    variants.sort_unstable_by_key(|(key, _)| *key);
+    variants
 }
 
 fn variant_index(flag: &FlagWire, key: &str) -> Option<VariantIndex> {
@@ -84,12 +109,13 @@ impl<'w> Checker<'w> {
             });
         }
         let names = Names {
-            segments: (0..).zip(wire.segments.keys()).map(|(index, key)| (key.as_str(), index)).collect(),
-            flags: (0..).zip(wire.flags.keys()).map(|(index, key)| (key.as_str(), FlagIndex(index))).collect(),
-            variants: wire.flags.values().collect(),
+            releases: sorted(&wire.releases),
+            segments: sorted(&wire.segments),
+            flags: sorted(&wire.flags),
+            variants: wire.flags.values().map(sorted_variants).collect(),
         };
         let (attributes, sources) = (Attributes::default(), UnitSources::default());
-        Some(Self { wire, key, names, attributes, sources, values: 0 })
+        Some(Self { wire, key, names, attributes, sources, ledger: Ledger::new(key) })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Snapshot> {
@@ -100,8 +126,10 @@ impl<'w> Checker<'w> {
         let (mut flags, flag_demands) = self.flags(problems);
         let (traffic, traffic_demand) = problems.at("traffic", |problems| self.traffic(&unit, problems));
         edge::check_edge(&wire.edge, problems);
-        problems.over("values in all conditions", self.values, MAX_TOTAL_VALUES);
-
+        self.ledger.check(problems);
+        if problems.is_full() {
+            return None;
+        }
         let graph = Graph { segments: &segment_demands, flags: &flag_demands };
         if let Some(totals) = graph.totals(problems, |reference| self.name(reference)) {
             self.check_totals(&totals, &traffic_demand, problems);
@@ -113,11 +141,13 @@ impl<'w> Checker<'w> {
             flag.bucketers = if flag.splits() { self.bucketers_of(flag, &unit) } else { Box::default() };
         }
         let needs = self.attributes.into_list();
-        let needs_unit = traffic.splits() || flags.iter().any(|flag| flag.splits() && flag.unit.is_none());
-        let minted = if needs_unit { unit.minted(&needs) } else { None };
+        let splits = |flag: &Flag| {
+            let minted = flag.unit.as_ref().is_none_or(|own| own.minted(&needs).is_some());
+            minted && flag.splits() && !flag.is_constant()
+        };
+        let minted = if traffic.splits() || flags.iter().any(splits) { unit.minted(&needs) } else { None };
         let forwarded =
             (0..).zip(wire.flags.values()).filter(|(_, flag)| flag.forward).map(|(i, _)| FlagIndex(i)).collect();
-        let flag_index = (0..).zip(wire.flags.keys()).map(|(index, key)| (key.clone(), FlagIndex(index))).collect();
         let snapshot = Snapshot {
             app: wire.app.clone(),
             environment: wire.environment.clone(),
@@ -133,7 +163,6 @@ impl<'w> Checker<'w> {
             active_release,
             segments,
             flags,
-            flag_index,
             forwarded,
             edge: super::EdgeWire::default(),
         };
@@ -143,10 +172,10 @@ impl<'w> Checker<'w> {
     fn name(&self, reference: Reference) -> String {
         match reference {
             Reference::Segment(index) => {
-                format!("segment {}", self.wire.segments.keys().nth(index as usize).map_or("", |key| key.as_str()))
+                format!("segment {}", self.names.segments.get(index as usize).copied().unwrap_or_default())
             }
             Reference::Flag(index) => {
-                format!("flag {}", self.wire.flags.keys().nth(index.0 as usize).map_or("", |key| key.as_str()))
+                format!("flag {}", self.names.flags.get(index.0 as usize).copied().unwrap_or_default())
             }
         }
     }
@@ -154,7 +183,7 @@ impl<'w> Checker<'w> {
     fn compiler(&mut self) -> Compiler<'_> {
         Compiler {
             attributes: &mut self.attributes,
-            values: &mut self.values,
+            ledger: &mut self.ledger,
             resolve: &self.names,
             demand: Demand::default(),
         }
@@ -164,6 +193,9 @@ impl<'w> Checker<'w> {
         let (mut segments, mut demands) = (Vec::new(), Vec::new());
         problems.at("segments", |problems| {
             for (key, segment) in &self.wire.segments {
+                if problems.is_full() {
+                    break;
+                }
                 let mut compiler = self.compiler();
                 let condition =
                     problems.at(key, |p| p.at("when", |problems| compiler.condition(&segment.when, problems)));
@@ -178,7 +210,11 @@ impl<'w> Checker<'w> {
         let (mut flags, mut demands) =
             (Vec::with_capacity(self.wire.flags.len()), Vec::with_capacity(self.wire.flags.len()));
         problems.at("flags", |problems| {
+            check_ids(&self.wire.flags, problems);
             for (index, (key, wire)) in (0..).zip(&self.wire.flags) {
+                if problems.is_full() {
+                    break;
+                }
                 let (flag, demand) = problems.at(key, |problems| self.flag(FlagIndex(index), key, wire, problems));
                 demands.push(demand);
                 flags.extend(flag);
@@ -210,7 +246,10 @@ impl<'w> Checker<'w> {
         let fallthrough = problems.at("fallthrough", |problems| {
             serve(wire, wire.fallthrough.serve.as_ref(), wire.fallthrough.split.as_deref(), problems)
         });
-        let demand = compiler.demand;
+        let mut demand = compiler.demand;
+        if wire.fallthrough.split.is_some() || wire.rules.iter().any(|rule| rule.split.is_some()) {
+            demand.cost = demand.cost.saturating_add(SPLIT_STEPS);
+        }
         let (Some(off), Some(fallthrough)) = (off, fallthrough) else { return (None, demand) };
         let flag = Flag {
             index,
@@ -231,7 +270,7 @@ impl<'w> Checker<'w> {
     }
 
     fn bucketers_of(&self, flag: &Flag, environment: &UnitList) -> Box<[Bucketer]> {
-        let wire = self.names.variants.get(flag.index.0 as usize);
+        let wire = self.wire.flags.get(&flag.key);
         let salt = wire.map_or("", |wire| wire.salt.as_ref().unwrap_or(&wire.id));
         let unit = flag.unit.as_ref().unwrap_or(environment);
         unit.hashed_names().map(|source| Bucketer::new(self.key, Domain::Flag, salt, source)).collect()
@@ -244,13 +283,19 @@ impl<'w> Checker<'w> {
             }
         });
         let mut forwarded = totals.with(traffic);
+        let mut bulk: u64 = 0;
         problems.at("flags", |problems| {
             for (index, (key, flag)) in (0..).zip(&self.wire.flags) {
                 let total = totals.flag(FlagIndex(index));
                 problems.at(key, |problems| total.check("the flag", problems));
+                bulk = bulk.saturating_add(total.cost);
                 if flag.forward {
                     forwarded.cost = forwarded.cost.saturating_add(total.cost);
                 }
+            }
+            if bulk > MAX_BULK_COST {
+                let detail = format!("all flags take up to {bulk} steps, at most {MAX_BULK_COST} are allowed");
+                problems.add("limit_exceeded", detail);
             }
         });
         problems.at("traffic", |problems| {
@@ -280,7 +325,9 @@ impl<'w> Checker<'w> {
             Pin { attribute, key: self.token_key("p1"), max_age_seconds: i64::from(pin.max_age_seconds) }
         });
         let rolled_back = problems.at("rolledBack", |problems| {
-            wire.rolled_back.iter().enumerate().filter_map(|(i, id)| problems.at(i, |p| self.release(id, p))).collect()
+            problems.over("releases", wire.rolled_back.len(), MAX_ROLLED_BACK);
+            let known = wire.rolled_back.iter().take(MAX_ROLLED_BACK).enumerate();
+            known.filter_map(|(i, id)| problems.at(i, |p| self.release(id, p))).collect()
         });
         let override_key = self.token_key("o1");
         let key = self.key;
@@ -327,11 +374,11 @@ impl<'w> Checker<'w> {
     }
 
     fn release(&self, id: &ReleaseId, problems: &mut Problems) -> Option<ReleaseIndex> {
-        let position = self.wire.releases.keys().position(|known| known == id);
-        if position.is_none() {
+        let index = self.names.release(id.as_str());
+        if index.is_none() {
             problems.add("release_unknown", format!("there is no release `{id}`"));
         }
-        position.and_then(|position| u16::try_from(position).ok()).map(ReleaseIndex)
+        index
     }
 
     fn regions(&self, has_candidate: bool, problems: &mut Problems) -> FxHashMap<Box<str>, u32> {
@@ -380,6 +427,24 @@ fn decide_constants(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
+/// A split of one flag: finding the unit, hashing the longest one, finding its range.
+const SPLIT_STEPS: u64 = 12;
+
+/// Two flags of one id would share their default salt: their cohorts would be the same people.
+fn check_ids(flags: &BTreeMap<crate::FlagKey, FlagWire>, problems: &mut Problems) {
+    let mut ids: Vec<(&str, &crate::FlagKey)> = flags.iter().map(|(key, flag)| (flag.id.as_str(), key)).collect();
+    ids.sort_unstable();
+    for (i, (id, key)) in ids.iter().enumerate() {
+        let twin = i.checked_sub(1).and_then(|before| ids.get(before)).filter(|(before, _)| before == id);
+        let (code, detail) = match twin {
+            _ if id.is_empty() => ("flag_id_empty", "a flag has an id that never changes".to_owned()),
+            Some((_, other)) => ("flag_id_duplicate", format!("the flag `{other}` has this id already")),
+            None => continue,
+        };
+        problems.at(*key, |problems| problems.at("id", |problems| problems.add(code, detail)));
+    }
+}
+
 fn check_algorithm(name: &str, problems: &mut Problems) {
     if name != SIPHASH24_V1 {
         problems.at("algorithm", |p| p.add("algorithm_unknown", format!("this edge knows `{SIPHASH24_V1}` only")));
@@ -397,7 +462,7 @@ fn check_weight(weight: u32, has_candidate: bool, problems: &mut Problems) -> u3
 }
 
 fn check_rule_ids<'r>(ids: impl Iterator<Item = &'r RuleId>, problems: &mut Problems) {
-    let mut seen = rustc_hash::FxHashSet::default();
+    let mut seen = FxHashSet::default();
     for (i, id) in ids.enumerate() {
         if !seen.insert(id) {
             problems
@@ -517,11 +582,25 @@ fn variants(wire: &FlagWire, problems: &mut Problems) -> Box<[Variant]> {
                     );
                 }
                 problems.over("bytes of value", json.len(), MAX_VARIANT_BYTES);
+                problems.over("levels of value", depth(&variant.value), MAX_VARIANT_DEPTH);
             });
             Variant { key: variant.key.clone(), json: json.into() }
         })
     });
     each.collect()
+}
+
+/// Levels of lists and objects, counted without recursion: a document made in memory has no bound.
+fn depth(value: &serde_json::Value) -> usize {
+    let mut deepest = 0;
+    let mut open = vec![(value, 0)];
+    while let Some((value, above)) = open.pop() {
+        let level = above + usize::from(value.is_array() || value.is_object());
+        deepest = deepest.max(level);
+        open.extend(value.as_array().into_iter().flatten().map(|inner| (inner, level)));
+        open.extend(value.as_object().into_iter().flatten().map(|(_, inner)| (inner, level)));
+    }
+    deepest
 }
 
 fn type_name(kind: FlagType) -> &'static str {
