@@ -54,6 +54,8 @@ fn every_problem_code_is_documented_and_has_a_vector() {
         include_str!("../../edge/engine/src/snapshot/check.rs"),
         include_str!("../../edge/engine/src/snapshot/edge.rs"),
         include_str!("../../edge/engine/src/snapshot/graph.rs"),
+        include_str!("../../edge/engine/src/snapshot/parse.rs"),
+        include_str!("../../edge/engine/src/snapshot/read.rs"),
         include_str!("../../edge/engine/src/split.rs"),
         include_str!("../../edge/engine/src/unit.rs"),
     ];
