@@ -102,7 +102,10 @@ pub(super) fn vector_files() -> Vec<VectorFile> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json") && !OTHERS.contains(&name.as_str()))
+        .filter(|name| {
+            std::path::Path::new(name).extension().is_some_and(|ending| ending == "json")
+                && !OTHERS.contains(&name.as_str())
+        })
         .collect();
     names.sort();
     names.into_iter().map(vector_file).collect()
