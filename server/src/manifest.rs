@@ -23,6 +23,8 @@ mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_files;
 
 use std::{
     collections::{BTreeMap, HashMap},

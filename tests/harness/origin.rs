@@ -203,8 +203,7 @@ fn serve(tcp: TcpStream, connection: usize, script: &Arc<Script>, log: &Mutex<Ve
     let _ = tcp.set_nodelay(true);
     let closing = tcp.try_clone();
     let mut reader = BufReader::new(tcp);
-    loop {
-        let Ok(request_line) = line(&mut reader) else { break };
+    while let Ok(request_line) = line(&mut reader) {
         let Ok(fields) = fields(&mut reader) else { break };
         let seen = Seen { line: request_line, fields, connection, ..Seen::default() };
         let mut exchange = Exchange { seen, reader: &mut reader, log };

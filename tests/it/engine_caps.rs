@@ -2,7 +2,6 @@
 //!
 //! At the cap a snapshot is accepted, one over it is refused with its place. What is accepted decides in
 //! bounded time; what is far over is refused before it costs anything.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
 
 mod documents;
 mod worst;

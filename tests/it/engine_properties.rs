@@ -1,5 +1,4 @@
 //! What holds for every snapshot and every request.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
 
 mod generate;
 

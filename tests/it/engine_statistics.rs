@@ -2,8 +2,6 @@
 //!
 //! Rates of single flags are right in nearly every flag system; what fails elsewhere is their joint
 //! distribution. So pairs are tested: of flags, of flag and traffic, of two environments.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
-#![expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 
 use edge_engine::{
     BUCKETS, Bucketer, BucketingKey, Decision, Domain, JsonContext, ReleaseIndex, RequestContext, Route, RouteReason,

@@ -162,7 +162,7 @@ fn a_module_that_breaks_the_contract_is_refused_with_the_reason() {
         (b"not a module".to_vec(), "does not compile"),
     ];
     for (text, expected) in cases {
-        let wasm = wat::parse_bytes(&text).map_or_else(|_| text.clone(), |wasm| wasm.into_owned());
+        let wasm = wat::parse_bytes(&text).map_or_else(|_| text.clone(), std::borrow::Cow::into_owned);
         let error = Module::compile(&wasm).expect_err("the module is refused");
         assert!(chain(&error).contains(expected), "{}", chain(&error));
     }

@@ -89,7 +89,8 @@ fn a_restart_beside_the_successor_loses_no_request() {
     let old = Process::start(&file, "127.0.0.1:0", &[]);
     let address = old.listen;
     let (is_done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
+    // The successor outlives the clients, who end with the scope.
+    let new = std::thread::scope(|scope| {
         let _end = End(&is_done);
         for _ in 0..4 {
             scope.spawn(|| {
@@ -109,11 +110,10 @@ fn a_restart_beside_the_successor_loses_no_request() {
         old.signal("-TERM");
         let (code, log) = old.end();
         assert_eq!(code, Some(0), "{log}");
-        // The successor alone.
         until(&answered, answered.load(Ordering::SeqCst) + 500);
-        is_done.store(true, Ordering::SeqCst);
-        assert_eq!(get(new.ops, "/readyz").status, 200);
+        new
     });
+    assert_eq!(get(new.ops, "/readyz").status, 200);
 }
 
 fn until(count: &AtomicUsize, at_least: usize) {

@@ -1,5 +1,4 @@
 //! Format v1 and its document do not part.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

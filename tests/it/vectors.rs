@@ -2,7 +2,6 @@
 //!
 //! Each engine must give the decision that the vector states, and the same bytes as the native engine,
 //! traces included. A new host of the engine (a Worker) joins by implementing [`engines::Engine`].
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop")]
 
 mod engines;
 mod file;

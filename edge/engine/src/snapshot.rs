@@ -1,6 +1,6 @@
 //! A snapshot: everything an edge needs for one environment; validated, immutable, indexed.
 //!
-//! There is no public constructor but [`check`]. What holds a `Snapshot` may rely on: references
+//! There is no public constructor but [`check()`]. What holds a `Snapshot` may rely on: references
 //! resolve, ranges tile, caps hold, the active slot has a release.
 
 mod check;

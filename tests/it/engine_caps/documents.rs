@@ -1,5 +1,4 @@
 //! Small snapshot documents to blow up.
-#![expect(clippy::needless_pass_by_value, reason = "documents are put together from temporaries")]
 
 use edge_engine::{Evaluation, JsonContext, Snapshot};
 use serde_json::{Value as Json, json};

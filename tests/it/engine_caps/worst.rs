@@ -193,4 +193,5 @@ fn ten_thousand_flags_load_and_decide() {
     let snapshot = load(&with(document(), "/flags", flags)).unwrap();
     assert_eq!((snapshot.flags().len(), snapshot.forwarded().len()), (10_000, 20));
     assert!(time_of(&snapshot, b"fr") < BOUND);
+    const { assert!(caps::MAX_COST <= caps::MAX_BULK_COST) };
 }

@@ -1,5 +1,4 @@
 //! Snapshots, contexts and mutations from a seed. A failing seed is printed by proptest and replays.
-#![expect(clippy::cast_precision_loss, reason = "all numbers are small")]
 
 use edge_engine::Value;
 use serde_json::{Map, Value as Json, json};

@@ -48,7 +48,9 @@ fn a_restart_beside_its_successor_loses_no_request() {
             old = successor;
         }
         stop.store(true, Ordering::SeqCst);
-        clients.into_iter().for_each(|client| client.join().expect("no client saw an error"));
+        for client in clients {
+            client.join().expect("no client saw an error");
+        }
     });
 }
 
@@ -62,7 +64,7 @@ fn wait_for_more(answered: &AtomicUsize, more: usize) {
 
 #[test]
 fn a_draining_gateway_finishes_what_is_in_flight_and_says_close() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
     let wait = std::sync::Mutex::new(wait);
     let origin = Origin::scripted(move |exchange| {
         wait.lock().unwrap().recv().map_err(std::io::Error::other)?;
@@ -100,6 +102,8 @@ fn a_hundred_swaps_under_load_cost_no_request() {
         }
         wait_for_more(&answered, 50);
         stop.store(true, Ordering::SeqCst);
-        clients.into_iter().for_each(|client| client.join().expect("no client saw an error"));
+        for client in clients {
+            client.join().expect("no client saw an error");
+        }
     });
 }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time") })
+    runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), future).await.expect("in time") })
 }
 
 async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {

@@ -118,13 +118,15 @@ fn a_pin_keeps_a_client_at_its_release_over_the_cut_over() {
 #[test]
 fn forwarded_flags_reach_the_upstream_as_a_list() {
     let origin = Origin::named("blue");
-    let flag = |forward: bool, serve: &str| {
-        json!({"id": serve, "type": "boolean", "forward": forward, "enabled": true, "offVariant": "off",
+    let flag = |id: &str, forward: bool, serve: &str| {
+        json!({"id": id, "type": "boolean", "forward": forward, "enabled": true, "offVariant": "off",
                "variants": [{"key": "on", "value": true}, {"key": "off", "value": false}],
                "fallthrough": {"serve": serve}})
     };
     let world = World::of(&origin.url(), &origin.url())
-        .snapshot(|s| s["flags"] = json!({"b": flag(true, "on"), "a": flag(true, "off"), "c": flag(false, "on")}))
+        .snapshot(|s| {
+            s["flags"] = json!({"b": flag("b", true, "on"), "a": flag("a", true, "off"), "c": flag("c", false, "on")});
+        })
         .start();
     world.client().get(HOST, "/", "x-bascule-flags: c=on\r\n");
     assert_eq!(origin.last().field("x-bascule-flags"), Some("a=off,b=on"));

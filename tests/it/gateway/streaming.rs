@@ -66,7 +66,7 @@ fn two_gib_pass_both_ways_in_constant_memory() {
 
 #[test]
 fn a_response_arrives_piece_by_piece_while_the_upstream_still_writes() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(64);
     let wait = std::sync::Mutex::new(wait);
     let origin = Origin::scripted(move |exchange| {
         exchange.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
@@ -84,7 +84,7 @@ fn a_response_arrives_piece_by_piece_while_the_upstream_still_writes() {
 
 #[test]
 fn a_request_body_arrives_piece_by_piece_and_may_be_answered_early() {
-    let (tell, told) = mpsc::channel::<Vec<u8>>();
+    let (tell, told) = mpsc::sync_channel::<Vec<u8>>(64);
     let origin = Origin::raw(move |exchange| {
         exchange.note();
         let mut first = vec![0; 10];

@@ -121,7 +121,9 @@ fn a_rollback_ends_tunnels_and_streams_after_the_grace_and_not_others() {
         .snapshot(|snapshot| snapshot["edge"]["rollbackGraceMs"] = json!(grace))
         .start();
     let mut sockets: Vec<_> = (0..24).map(|_| open(&world)).collect();
-    sockets.iter_mut().for_each(|socket| say(socket, "before"));
+    for socket in &mut sockets {
+        say(socket, "before");
+    }
     let (in_blue, in_green) = (blue.seen().len(), green.seen().len());
     assert!(in_blue > 0 && in_green > 0);
     let from = Instant::now();
@@ -173,7 +175,9 @@ fn no_request_reaches_a_release_after_its_rollback_was_acknowledged() {
             assert_eq!(fresh.get(HOST, "/", "").text(), "green", "{turn}");
         }
         stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
     });
     assert!(green.seen().iter().all(|seen| seen.target() != "/probe"));
 }
