@@ -186,9 +186,15 @@ fn collect(json: &Json, key: &str, into: &mut BTreeSet<String>) {
     match json {
         Json::Object(object) => {
             into.extend(object.get(key).and_then(Json::as_str).map(str::to_owned));
-            object.values().for_each(|inner| collect(inner, key, into));
+            for inner in object.values() {
+                collect(inner, key, into);
+            }
         }
-        Json::Array(list) => list.iter().for_each(|inner| collect(inner, key, into)),
+        Json::Array(list) => {
+            for inner in list {
+                collect(inner, key, into);
+            }
+        }
         _ => {}
     }
 }

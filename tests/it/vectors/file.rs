@@ -1,6 +1,6 @@
 //! Reading the vector files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use edge_engine::{BucketingKey, parse_rfc3339};
 use serde::Deserialize;
@@ -102,10 +102,7 @@ pub(super) fn vector_files() -> Vec<VectorFile> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| {
-            std::path::Path::new(name).extension().is_some_and(|ending| ending == "json")
-                && !OTHERS.contains(&name.as_str())
-        })
+        .filter(|name| Path::new(name).extension() == Some("json".as_ref()) && !OTHERS.contains(&name.as_str()))
         .collect();
     names.sort();
     names.into_iter().map(vector_file).collect()
