@@ -90,7 +90,7 @@ fn the_documented_example_becomes_the_whole_snapshot() {
         "unit": ["header:x-user-id", "cookie:uid"],
         "traffic": {
             "active": "blue", "slots": {"blue": "web-1.4.1", "green": "web-1.5.0"}, "candidateWeight": 50_000,
-            "salt": "traffic", "algorithm": "siphash24-v1",
+            "salt": "web-1.5.0", "algorithm": "siphash24-v1",
             "rules": [{"id": "rule-1", "when": {"segment": "staff"}, "slot": "green"}]
         },
         "releases": {
