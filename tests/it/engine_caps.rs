@@ -12,6 +12,7 @@ use documents::{any, condition, document, flag, flag_with, release, test, with};
 use edge_engine::limits as caps;
 use edge_engine::{BucketingKey, Snapshot, check, parse};
 use serde_json::{Value as Json, json};
+use server::host::{Engine, LoadedSnapshot, Module};
 
 fn load(document: &Json) -> Result<Snapshot, Vec<(String, &'static str)>> {
     let wire = parse(document.to_string().as_bytes());
@@ -158,21 +159,52 @@ fn sizes_of_a_variant() {
 fn values_of_conditions() {
     let numbers = |n: usize| segment(&test("in", list(n, |i| json!(i))));
     check_cap(caps::MAX_VALUES, numbers, "/segments/s/when/values");
-    let spread = |n: usize| {
-        let full = caps::MAX_VALUES;
-        let segments = map(n.div_ceil(full), |i| {
-            let count = (n - i * full).min(full);
-            (format!("s{i}"), json!({"when": test("in", list(count, |i| json!(i)))}))
-        });
-        with(document(), "/segments", segments)
-    };
-    check_cap(caps::MAX_TOTAL_VALUES, spread, "");
+    check_cap(caps::MAX_TOTAL_VALUES, values, "");
     for op in ["eq", "startsWith", "contains"] {
         check_cap(caps::MAX_VALUE_BYTES, |n| segment(&test(op, json!(["x".repeat(n)]))), "/segments/s/when/values/0");
     }
     let parts = |form: &'static str| move |n: usize| segment(&json!({form: list(n, |_| json!({"any": []}))}));
     check_cap(caps::MAX_PARTS, parts("all"), "/segments/s/when/all");
     check_cap(caps::MAX_PARTS, parts("any"), "/segments/s/when/any");
+}
+
+/// `n` conditions that compare nothing.
+fn empty_conditions(n: usize) -> Json {
+    // Three hold the groups.
+    let groups = list((n - 3) / 1_000, |_| any(list(999, |_| any(json!([])))));
+    any(json!([any(groups), any(list((n - 3) % 1_000, |_| any(json!([]))))]))
+}
+
+/// A document of `n` conditions, in segments that are cheap enough each.
+fn conditions(n: usize) -> Json {
+    let most = 90_000;
+    let when = |i: usize| empty_conditions((n - i * most).min(most));
+    with(document(), "/segments", map(n.div_ceil(most), |i| (format!("s{i}"), json!({"when": when(i)}))))
+}
+
+/// A document of `n` values, in lists as long as they may be.
+fn values(n: usize) -> Json {
+    let full = caps::MAX_VALUES;
+    let when = |i: usize| test("in", list((n - i * full).min(full), |i| json!(i)));
+    with(document(), "/segments", map(n.div_ceil(full), |i| (format!("s{i}"), json!({"when": when(i)}))))
+}
+
+#[test]
+fn conditions_of_a_document() {
+    check_cap(caps::MAX_CONDITIONS, conditions, "");
+}
+
+/// What the native check accepts must fit into the module's memory and time.
+#[test]
+fn the_largest_documents_load_in_the_module() {
+    let engine = Engine::wasm(Module::embedded().unwrap());
+    let flag = |key: &str| condition(key, &test("eq", json!(["a", "b"])));
+    let flags = map(caps::MAX_FLAGS, |i| (format!("f{i}"), flag(&format!("f{i}"))));
+    let large = [conditions(caps::MAX_CONDITIONS), values(caps::MAX_TOTAL_VALUES), with(document(), "/flags", flags)];
+    for document in large {
+        let loaded = LoadedSnapshot::load(document.to_string().as_bytes(), &BucketingKey::new([7; 16]), &engine);
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
 }
 
 #[test]
@@ -281,11 +313,7 @@ fn the_deepest_snapshot_decides_and_explains_within_what_parsers_read() {
 
 #[test]
 fn work_of_a_flag_a_segment_a_route_and_all_flags() {
-    // An empty `any` is one step, like the object that holds it.
-    let nodes = |n: usize| {
-        let groups = list(n / 1_000, |_| json!({"any": list(999, |_| json!({"any": []}))}));
-        json!({"any": [{"any": groups}, {"any": list(n % 1_000, |_| json!({"any": []}))}]})
-    };
+    let nodes = |n: usize| empty_conditions(n + 3);
     let most = usize::try_from(caps::MAX_COST).unwrap();
     // Besides the groups: three objects, and one step for the flag or segment or route itself.
     check_cap(most - 4, |n| flag_with("rules", json!([{"id": "r", "when": nodes(n), "serve": "on"}])), "/flags/f");

@@ -331,11 +331,11 @@ fn flags_of_another_snapshot_are_left_out_of_the_json() {
     let (_, snapshot) = accepted(&mut Random(3));
     assert!(snapshot.flags().len() > 1);
     let context = JsonContext::parse(b"{}").unwrap();
-    let selection = [FlagIndex(u32::MAX), FlagIndex(0), FlagIndex(1_000), FlagIndex(1)];
+    let selection = [FlagIndex(u32::MAX), FlagIndex(1), FlagIndex(1_000)];
     for explain in [false, true] {
         let decision = evaluated(&snapshot, &context, FlagSelection::These(&selection), explain);
         let decision: Json = serde_json::from_str(&decision).expect("JSON");
-        assert_eq!(decision["flags"].as_object().unwrap().len(), 2);
+        assert_eq!(decision["flags"].as_object().unwrap().keys().collect::<Vec<_>>(), ["f1"]);
     }
 }
 

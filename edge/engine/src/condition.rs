@@ -150,7 +150,11 @@ impl Compiler<'_> {
     }
 
     fn nested(&mut self, wire: &ConditionWire, depth: usize, problems: &mut Problems) -> Option<Condition> {
-        if problems.is_full() || problems.over("levels in a condition", depth, MAX_DEPTH) {
+        self.ledger.count_condition();
+        if problems.is_full() || self.ledger.is_overdrawn() {
+            return None;
+        }
+        if problems.over("levels in a condition", depth, MAX_DEPTH) {
             return None;
         }
         self.demand.depth = self.demand.depth.max(depth);

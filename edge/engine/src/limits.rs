@@ -32,6 +32,9 @@ pub const MAX_VALUE_BYTES: usize = 4 << 10;
 /// Elements of a list attribute that are looked at; all other elements are ignored. A list multiplies
 /// the work of every condition on it, and it comes from the client.
 pub const MAX_LIST_ELEMENTS: usize = 1_000;
+/// Conditions in a snapshot, nested ones included. Each takes some hundred bytes while a document is read;
+/// without a cap five million fit into its bytes and not into the module's memory.
+pub const MAX_CONDITIONS: usize = 500_000;
 /// Parts of one `all` or `any`.
 pub const MAX_PARTS: usize = 1_000;
 /// Nesting of a condition with every segment and flag it refers to. Evaluation recurses this deep on

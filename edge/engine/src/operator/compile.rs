@@ -10,7 +10,7 @@ use super::pattern::{Pattern, Refused};
 use super::set::{Keyed, TextSet};
 use super::{Compare, OPERATORS, Operator, parse_version, short_utf8};
 use crate::bucket::BucketingKey;
-use crate::limits::{MAX_TOTAL_PATTERN_BYTES, MAX_TOTAL_VALUES, MAX_VALUE_BYTES, MAX_VALUES};
+use crate::limits::{MAX_CONDITIONS, MAX_TOTAL_PATTERN_BYTES, MAX_TOTAL_VALUES, MAX_VALUE_BYTES, MAX_VALUES};
 use crate::problem::Problems;
 use crate::text::{canonical_json, parse_number};
 use crate::time::parse_rfc3339;
@@ -18,6 +18,7 @@ use crate::time::parse_rfc3339;
 /// What all conditions of a snapshot share: account of what they take, and how their lists are hashed.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    conditions: usize,
     values: usize,
     pattern_bytes: usize,
     keyed: Keyed,
@@ -25,18 +26,26 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(key: &BucketingKey) -> Self {
-        Self { values: 0, pattern_bytes: 0, keyed: Keyed::new(key) }
+        Self { conditions: 0, values: 0, pattern_bytes: 0, keyed: Keyed::new(key) }
     }
 
     /// Reports the totals that are over their caps.
     pub(crate) fn check(&self, problems: &mut Problems) {
+        problems.over("conditions", self.conditions, MAX_CONDITIONS);
         problems.over("values in all conditions", self.values, MAX_TOTAL_VALUES);
         problems.over("bytes of patterns in all conditions", self.pattern_bytes, MAX_TOTAL_PATTERN_BYTES);
     }
 
+    /// Enters a condition.
+    pub(crate) fn count_condition(&mut self) {
+        self.conditions += 1;
+    }
+
     /// Whether [`Self::check`] will refuse the snapshot: compiling more would only cost time.
-    fn is_overdrawn(&self) -> bool {
-        self.values > MAX_TOTAL_VALUES || self.pattern_bytes > MAX_TOTAL_PATTERN_BYTES
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.conditions > MAX_CONDITIONS
+            || self.values > MAX_TOTAL_VALUES
+            || self.pattern_bytes > MAX_TOTAL_PATTERN_BYTES
     }
 }
 
