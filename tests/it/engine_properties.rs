@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use edge_engine::{
     BUCKETS, BucketingKey, Decision, EvaluateOptions, Evaluation, FlagIndex, FlagSelection, JsonContext, Problem,
-    ReleaseIndex, RequestContext, Route, RouteReason, Slot, Snapshot, Value, VariantKey, check, decide, evaluate,
-    parse, reweight, wire::RangeWire, write_decision,
+    RequestContext, RouteReason, Slot, Snapshot, Value, VariantKey, check, decide, evaluate, parse, reweight,
+    wire::RangeWire, write_decision,
 };
 use generate::Random;
 use proptest::prelude::*;
@@ -15,19 +15,6 @@ use serde_json::{Value as Json, json};
 
 fn load(document: &Json) -> Result<Snapshot, Vec<Problem>> {
     parse(document.to_string().as_bytes()).and_then(|wire| check(wire, &BucketingKey::new([9; 16])))
-}
-
-fn empty_decision() -> Decision {
-    let route = Route {
-        slot: Slot::Blue,
-        release: ReleaseIndex(0),
-        reason: RouteReason::Active,
-        rule: None,
-        bucket: None,
-        unit: None,
-        renew_pin: false,
-    };
-    Decision { route, flags: Vec::new() }
 }
 
 fn evaluated(snapshot: &Snapshot, context: &JsonContext, flags: FlagSelection<'_>, explain: bool) -> String {
@@ -78,7 +65,7 @@ proptest! {
         let count = count.saturating_sub(random.below(3));
         let values: Vec<Value<'_>> = (0..count).map(|_| generate::any_value(&mut random, &bytes, &inner)).collect();
         let request = RequestContext { values: &values, now_ms };
-        let mut decision = empty_decision();
+        let mut decision = Decision::new();
         decide(&snapshot, &request, &mut decision);
         assert_belongs(&snapshot, &decision);
         let mut out = Vec::new();
@@ -123,7 +110,7 @@ proptest! {
             let lists = context.lists(&snapshot);
             let values = context.values(&snapshot, &lists);
             let request = context.request(&values, 1);
-            let mut decision = empty_decision();
+            let mut decision = Decision::new();
             decide(&snapshot, &request, &mut decision);
             let mut flat = Vec::new();
             write_decision(&snapshot, &request, &decision, "native", &mut flat);
@@ -160,7 +147,7 @@ proptest! {
             generate::mutate(&mut document, &mut random);
             match load(&document) {
                 Ok(snapshot) => {
-                    let mut decision = empty_decision();
+                    let mut decision = Decision::new();
                     decide(&snapshot, &RequestContext { values: &[], now_ms: 0 }, &mut decision);
                     assert_belongs(&snapshot, &decision);
                 }
@@ -188,7 +175,7 @@ proptest! {
             text[at] = byte;
             match parse(&text).and_then(|wire| check(wire, &BucketingKey::new([9; 16]))) {
                 Ok(snapshot) => {
-                    let mut decision = empty_decision();
+                    let mut decision = Decision::new();
                     decide(&snapshot, &RequestContext { values: &[], now_ms: 0 }, &mut decision);
                     assert_belongs(&snapshot, &decision);
                 }

@@ -4,8 +4,8 @@
 //! distribution. So pairs are tested: of flags, of flag and traffic, of two environments.
 
 use edge_engine::{
-    BUCKETS, Bucketer, BucketingKey, Decision, Domain, JsonContext, ReleaseIndex, RequestContext, Route, RouteReason,
-    Slot, Snapshot, Value, VariantIndex, check, decide, parse,
+    BUCKETS, Bucketer, BucketingKey, Decision, Domain, JsonContext, RequestContext, Slot, Snapshot, Value,
+    VariantIndex, check, decide, parse,
 };
 use serde_json::{Value as Json, json};
 
@@ -146,16 +146,7 @@ fn snapshot(flags: &[(&str, Json)], weight: u32, key: [u8; 16]) -> Snapshot {
 /// Decides for every unit; `row` keeps what is of interest.
 fn survey<T>(snapshot: &Snapshot, units: u64, id: impl Fn(u64) -> String, row: impl Fn(&Decision) -> T) -> Vec<T> {
     let position = snapshot.needs().iter().position(|attribute| attribute.name() == "header.x-user-id").unwrap();
-    let route = Route {
-        slot: Slot::Blue,
-        release: ReleaseIndex(0),
-        reason: RouteReason::Active,
-        rule: None,
-        bucket: None,
-        unit: None,
-        renew_pin: false,
-    };
-    let mut decision = Decision { route, flags: Vec::new() };
+    let mut decision = Decision::new();
     let decided = (0..units).map(|n| {
         let unit = id(n);
         let mut values = vec![Value::Missing; snapshot.needs().len()];

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 
 /// What the module may weigh, so that growth is a decision and not an accident. The goal is 200 KiB; reading and
 /// checking snapshot documents inside the module is most of the difference.
-const BUDGET: usize = 480 * 1024;
+const BUDGET: usize = 512 * 1024;
 /// A list of a few hundred items overflowed 64 KiB in other projects' modules; a mebibyte is also the linker's default,
 /// stated here because the contract asks for it.
 const STACK: u32 = 1024 * 1024;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_budget_is_kept_to_the_byte() {
         within_budget(BUDGET).unwrap();
-        assert!(within_budget(BUDGET + 1).unwrap_err().to_string().contains("481 of 480 KiB"));
+        assert!(within_budget(BUDGET + 1).unwrap_err().to_string().contains("513 of 512 KiB"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A packed request context: format, `now` (i64, milliseconds), number of values (u16), 1 when there
 //! are lists (u8), then each value: a tag and its content.
 
+use arrayvec::ArrayVec;
 use edge_engine::{RequestContext, Value};
 
 use crate::FORMAT;
@@ -78,25 +79,23 @@ pub fn with_request<R>(message: &[u8], decide: impl FnOnce(&RequestContext<'_>) 
     let now_ms = reader.i64()?;
     let count = usize::from(reader.u16()?);
     let lists = if reader.u8()? == 0 { Vec::new() } else { read_lists(reader.clone(), count)? };
-    let mut on_stack = [Value::Missing; ON_STACK];
-    let mut on_heap;
-    let values = if let Some(values) = on_stack.get_mut(..count) {
-        values
-    } else {
-        on_heap = vec![Value::Missing; count];
-        &mut on_heap[..]
-    };
     let mut lists = lists.iter();
-    for value in &mut *values {
-        *value = match reader.u8()? {
-            LIST => {
-                skip_list(&mut reader)?;
-                Value::List(lists.next().ok_or(DecodeError::new("unannounced list"))?)
-            }
-            tag => read_scalar(tag, &mut reader)?,
-        };
+    let mut next = || match reader.u8()? {
+        LIST => {
+            skip_list(&mut reader)?;
+            Ok(Value::List(lists.next().ok_or(DecodeError::new("unannounced list"))?))
+        }
+        tag => read_scalar(tag, &mut reader),
+    };
+    if count > ON_STACK {
+        let values = (0..count).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
+        return Ok(decide(&RequestContext { values: &values, now_ms }));
     }
-    Ok(decide(&RequestContext { values, now_ms }))
+    let mut values = ArrayVec::<_, ON_STACK>::new();
+    for _ in 0..count {
+        values.push(next()?);
+    }
+    Ok(decide(&RequestContext { values: &values, now_ms }))
 }
 
 #[inline]

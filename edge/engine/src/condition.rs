@@ -1,16 +1,17 @@
 //! Conditions: compiled once on load, evaluated without allocation.
 
+use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use crate::attribute::Attributes;
-use crate::context::Value;
+use crate::comparison::{ComparisonIndex, Comparisons};
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, VariantIndex};
 use crate::limits::{MAX_DEPTH, MAX_PARTS, MAX_VARIANTS};
-use crate::operator::{Ledger, Operator};
+use crate::names::SegmentKey;
+use crate::operator::Ledger;
 use crate::problem::Problems;
 use crate::snapshot::wire::ConditionWire;
-use crate::time::format_rfc3339;
 use crate::trace::Trace;
 
 /// Variants of a reference that are compared in one step.
@@ -22,31 +23,25 @@ pub(crate) enum Condition {
     All(Box<[Condition]>),
     Any(Box<[Condition]>),
     Not(Box<Condition>),
-    Test(Box<Test>),
+    Compare(ComparisonIndex),
     Segment(u32),
     Flag(FlagIndex, Box<[VariantIndex]>),
 }
 
-/// One comparison.
-#[derive(Debug)]
-pub(crate) struct Test {
-    subject: Subject,
-    name: &'static str,
-    operator: Operator,
-    negated: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Subject {
-    Attribute(u16),
-    Now,
-}
-
 impl Condition {
     /// Whether the condition holds. Recursion is bounded by [`MAX_DEPTH`].
+    #[inline]
     pub(crate) fn holds<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> bool {
         match self {
-            Self::Test(test) => test.holds(evaluation),
+            // Most conditions are one comparison: it is made in place, what nests is a call.
+            Self::Compare(index) => evaluation.snapshot.comparison(*index).is_some_and(|one| one.holds(evaluation)),
+            nesting => nesting.nested_holds(evaluation),
+        }
+    }
+
+    fn nested_holds<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> bool {
+        match self {
+            Self::Compare(_) => self.holds(evaluation),
             Self::All(parts) => {
                 evaluation.trace.open();
                 let result = parts.iter().all(|part| part.holds(evaluation));
@@ -79,34 +74,24 @@ impl Condition {
     }
 }
 
-impl Test {
-    #[inline]
-    fn holds<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> bool {
-        let value = match self.subject {
-            Subject::Attribute(index) => evaluation.context.value(usize::from(index)),
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds stay below 2^53 for 285 000 years")]
-            Subject::Now => Value::Number(evaluation.context.now_ms as f64),
-        };
-        let result = self.operator.holds(value) != self.negated;
-        let (snapshot, now) = (evaluation.snapshot, evaluation.context.now_ms);
-        evaluation.trace.leaf(|| {
-            let (attribute, seen) = match self.subject {
-                Subject::Attribute(i) => (snapshot.needs().get(usize::from(i)).map_or("", |a| a.name()), seen(value)),
-                Subject::Now => ("now", format_rfc3339(now).into()),
-            };
-            json!({"attr": attribute, "op": self.name, "value": seen, "result": result})
-        });
-        result
-    }
-}
+/// How often each comparison is made when every part of some conditions is evaluated.
+#[derive(Default)]
+pub(crate) struct Uses(pub(crate) FxHashMap<ComparisonIndex, u32>);
 
-fn seen(value: Value<'_>) -> serde_json::Value {
-    match value {
-        Value::Missing => serde_json::Value::Null,
-        Value::Text(bytes) => String::from_utf8_lossy(bytes).into(),
-        Value::Number(number) => number.into(),
-        Value::Bool(bool) => bool.into(),
-        Value::List(elements) => elements.iter().map(|element| seen(*element)).collect(),
+impl Uses {
+    /// Enters a condition. The walk is as long as an evaluation, which [`crate::limits::MAX_COST`] bounds.
+    pub(crate) fn count(&mut self, condition: &Condition, segments: &[(SegmentKey, Condition)]) {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| self.count(part, segments)),
+            Condition::Not(part) => self.count(part, segments),
+            Condition::Compare(index) => *self.0.entry(*index).or_default() += 1,
+            Condition::Segment(index) => {
+                if let Some((_, inner)) = segments.get(*index as usize) {
+                    self.count(inner, segments);
+                }
+            }
+            Condition::Flag(..) => {}
+        }
     }
 }
 
@@ -136,20 +121,21 @@ pub(crate) trait Resolve {
 }
 
 /// Compiles conditions and keeps account of what they need.
-pub(crate) struct Compiler<'c> {
+pub(crate) struct Compiler<'c, 'w> {
     pub(crate) attributes: &'c mut Attributes,
+    pub(crate) comparisons: &'c mut Comparisons<'w>,
     pub(crate) ledger: &'c mut Ledger,
     pub(crate) resolve: &'c dyn Resolve,
     pub(crate) demand: Demand,
 }
 
-impl Compiler<'_> {
+impl<'w> Compiler<'_, 'w> {
     /// Compiles a condition, or reports everything that is wrong with it.
-    pub(crate) fn condition(&mut self, wire: &ConditionWire, problems: &mut Problems) -> Option<Condition> {
+    pub(crate) fn condition(&mut self, wire: &'w ConditionWire, problems: &mut Problems) -> Option<Condition> {
         self.nested(wire, 1, problems)
     }
 
-    fn nested(&mut self, wire: &ConditionWire, depth: usize, problems: &mut Problems) -> Option<Condition> {
+    fn nested(&mut self, wire: &'w ConditionWire, depth: usize, problems: &mut Problems) -> Option<Condition> {
         self.ledger.count_condition();
         if problems.is_full() || self.ledger.is_overdrawn() {
             return None;
@@ -190,14 +176,14 @@ impl Compiler<'_> {
                 problems.add("condition_form", "`flag` and `is` belong together");
                 None
             }
-            _ => self.test(wire, problems),
+            _ => self.comparison(wire, problems),
         }
     }
 
     fn parts(
         &mut self,
         form: &'static str,
-        parts: &[ConditionWire],
+        parts: &'w [ConditionWire],
         depth: usize,
         problems: &mut Problems,
     ) -> Option<Box<[Condition]>> {
@@ -264,23 +250,14 @@ impl Compiler<'_> {
         Some((flag, variants.into_iter().collect::<Option<_>>()?))
     }
 
-    fn test(&mut self, wire: &ConditionWire, problems: &mut Problems) -> Option<Condition> {
+    fn comparison(&mut self, wire: &'w ConditionWire, problems: &mut Problems) -> Option<Condition> {
         let (Some(attr), Some(op)) = (&wire.attr, &wire.op) else {
             problems.add("condition_form", "`attr`, `op` and `values` belong together");
             return None;
         };
-        let values = wire.values.as_deref().unwrap_or_default();
-        let compiled = Operator::compile(op, values, self.ledger, problems);
-        let subject = if attr == "now" {
-            Subject::Now
-        } else {
-            Subject::Attribute(problems.at("attr", |problems| self.attributes.intern(attr, problems)))
-        };
-        let (operator, negated) = compiled?;
-        if matches!(subject, Subject::Now) && !operator.is_time() {
-            problems.at("op", |p| p.add("operator_unfit", "`now` is compared with `before` and `after` only"));
-        }
-        self.demand.cost = self.demand.cost.saturating_add(operator.cost());
-        Some(Condition::Test(Box::new(Test { subject, name: Operator::name(op), operator, negated })))
+        let parts = (attr.as_str(), op.as_str(), wire.values.as_deref().unwrap_or_default());
+        let (index, cost) = self.comparisons.intern(parts, self.attributes, self.ledger, problems)?;
+        self.demand.cost = self.demand.cost.saturating_add(cost);
+        Some(Condition::Compare(index))
     }
 }

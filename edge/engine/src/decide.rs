@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::comparison::Memory;
 use crate::context::RequestContext;
 use crate::decision::{Decision, ErrorCode, FlagIndex, FlagOutcome, FlagReason, Route, RouteReason, VariantIndex};
 use crate::snapshot::Snapshot;
@@ -30,6 +31,7 @@ pub struct Evaluation<'e, T: Trace = Silent> {
     pub(crate) snapshot: &'e Snapshot,
     pub(crate) context: &'e RequestContext<'e>,
     pub(crate) unit: Option<Unit<'e>>,
+    pub(crate) memory: Memory,
     pub(crate) trace: T,
 }
 
@@ -44,7 +46,7 @@ impl<'e> Evaluation<'e> {
 impl<'e, T: Trace> Evaluation<'e, T> {
     pub(crate) fn with_trace(snapshot: &'e Snapshot, context: &'e RequestContext<'e>, trace: T) -> Self {
         let unit = snapshot.unit().find(context);
-        Self { snapshot, context, unit, trace }
+        Self { snapshot, context, unit, memory: Memory::default(), trace }
     }
 
     /// Which release serves.

@@ -3,7 +3,9 @@
 //!
 //! The names of the reasons are public API.
 
+use crate::decide::fall_back;
 use crate::names::Slot;
+use crate::snapshot::Snapshot;
 
 /// Index into [`crate::Snapshot::releases`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +30,35 @@ pub struct Decision {
     pub route: Route,
     /// The outcome of each forwarded flag, in the order of [`crate::Snapshot::forwarded`].
     pub flags: Vec<FlagOutcome>,
+}
+
+impl Decision {
+    /// A decision to be overwritten: the blue slot, no flags.
+    pub const fn new() -> Self {
+        let route = Route {
+            slot: Slot::Blue,
+            release: ReleaseIndex(0),
+            reason: RouteReason::Fallback,
+            rule: None,
+            bucket: None,
+            unit: None,
+            renew_pin: false,
+        };
+        Self { route, flags: Vec::new() }
+    }
+
+    /// The decision of an edge that could not ask its engine.
+    pub fn fallback(snapshot: &Snapshot) -> Self {
+        let mut decision = Self::new();
+        fall_back(snapshot, &mut decision);
+        decision
+    }
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Which release serves, and why.

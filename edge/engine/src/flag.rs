@@ -118,7 +118,12 @@ impl Flag {
     }
 
     pub(crate) fn off(&self, reason: FlagReason, error: Option<ErrorCode>) -> FlagOutcome {
-        FlagOutcome { flag: self.index, variant: self.off, reason, rule: None, bucket: None, error }
+        FlagOutcome { error, ..self.outcome(self.off, reason) }
+    }
+
+    #[inline]
+    fn outcome(&self, variant: VariantIndex, reason: FlagReason) -> FlagOutcome {
+        FlagOutcome { flag: self.index, variant, reason, rule: None, bucket: None, error: None }
     }
 
     /// Evaluates the flag in the order that the module's documentation states.
@@ -130,24 +135,26 @@ impl Flag {
         if !self.prerequisites_hold(evaluation) {
             return self.off(FlagReason::Disabled, Some(ErrorCode::PrerequisiteFailed));
         }
-        for (index, rule) in (0..).zip(&self.rules) {
+        let (serve, rule, reason) = if let Some((index, rule)) = self.matching_rule(evaluation) {
+            (&rule.serve, Some(index), FlagReason::TargetingMatch)
+        } else {
+            evaluation.trace.leaf(|| json!({"step": "fallthrough"}));
+            let untargeted = self.rules.is_empty() && self.prerequisites.is_empty();
+            (&self.fallthrough, None, if untargeted { FlagReason::Static } else { FlagReason::Default })
+        };
+        self.serve(serve, rule, reason, evaluation)
+    }
+
+    #[inline]
+    fn matching_rule<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> Option<(RuleIndex, &Rule)> {
+        (0..).zip(&self.rules).find_map(|(index, rule)| {
             evaluation.trace.open();
             let matches = rule.when.holds(evaluation);
             evaluation.trace.close(
                 |inner| json!({"step": "rule", "id": rule.id, "when": inner.into_iter().next(), "result": matches}),
             );
-            if matches {
-                let outcome = self.serve(&rule.serve, FlagReason::TargetingMatch, evaluation);
-                return FlagOutcome { rule: Some(RuleIndex(index)), ..outcome };
-            }
-        }
-        let reason = if self.rules.is_empty() && self.prerequisites.is_empty() {
-            FlagReason::Static
-        } else {
-            FlagReason::Default
-        };
-        evaluation.trace.leaf(|| json!({"step": "fallthrough"}));
-        self.serve(&self.fallthrough, reason, evaluation)
+            matches.then_some((RuleIndex(index), rule))
+        })
     }
 
     fn prerequisites_hold<T: Trace>(&self, evaluation: &mut Evaluation<'_, T>) -> bool {
@@ -162,42 +169,50 @@ impl Flag {
     }
 
     #[inline]
-    fn serve<T: Trace>(&self, serve: &Serve, reason: FlagReason, evaluation: &mut Evaluation<'_, T>) -> FlagOutcome {
-        let outcome =
-            FlagOutcome { flag: self.index, variant: self.off, reason, rule: None, bucket: None, error: None };
+    fn serve<T: Trace>(
+        &self,
+        serve: &Serve,
+        rule: Option<RuleIndex>,
+        reason: FlagReason,
+        evaluation: &mut Evaluation<'_, T>,
+    ) -> FlagOutcome {
         match serve {
             Serve::Variant(variant) => {
-                let outcome = FlagOutcome { variant: *variant, ..outcome };
-                evaluation.trace.leaf(|| json!({"step": "serve", "variant": self.key_of(outcome.variant)}));
-                outcome
+                evaluation.trace.leaf(|| json!({"step": "serve", "variant": self.key_of(*variant)}));
+                FlagOutcome { rule, ..self.outcome(*variant, reason) }
             }
-            Serve::Split(split) => self.serve_split(split, outcome, evaluation),
+            Serve::Split(split) => self.serve_split(split, rule, evaluation),
         }
     }
 
+    #[inline]
     fn serve_split<T: Trace>(
         &self,
         split: &Split,
-        outcome: FlagOutcome,
+        rule: Option<RuleIndex>,
         evaluation: &mut Evaluation<'_, T>,
     ) -> FlagOutcome {
+        let own;
         let unit = match &self.unit {
-            Some(own) => own.find(evaluation.context),
-            None => evaluation.unit,
+            Some(sources) => {
+                own = sources.find(evaluation.context);
+                own.as_ref()
+            }
+            None => evaluation.unit.as_ref(),
         };
-        let prepared = unit.and_then(|unit| Some((unit.bucket(&self.bucketers)?, unit)));
-        let Some((bucket, unit)) = prepared else {
+        let Some((bucket, source)) = unit.and_then(|unit| Some((unit.bucket(&self.bucketers)?, unit.source))) else {
             evaluation.trace.leaf(|| json!({"step": "split", "unit": null, "variant": self.key_of(self.off)}));
             let error = Some(ErrorCode::TargetingKeyMissing);
-            return FlagOutcome { reason: FlagReason::Error, error, ..outcome };
+            return FlagOutcome { rule, error, ..self.outcome(self.off, FlagReason::Error) };
         };
-        let (variant, range) = split.owner(bucket);
+        let variant = split.owner(bucket);
         let snapshot = evaluation.snapshot;
         evaluation.trace.leaf(|| {
-            json!({"step": "split", "unit": snapshot.unit_name(unit.source), "bucket": bucket,
+            let range = split.range(bucket);
+            json!({"step": "split", "unit": snapshot.unit_name(source), "bucket": bucket,
                 "range": {"from": range.start, "to": range.end}, "variant": self.key_of(variant)})
         });
-        FlagOutcome { variant, reason: FlagReason::Split, bucket: Some(bucket), ..outcome }
+        FlagOutcome { rule, bucket: Some(bucket), ..self.outcome(variant, FlagReason::Split) }
     }
 
     /// The name of a variant, for traces.

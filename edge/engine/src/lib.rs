@@ -31,6 +31,7 @@
 
 mod attribute;
 mod bucket;
+mod comparison;
 mod condition;
 mod context;
 mod decide;
@@ -42,6 +43,7 @@ mod names;
 mod operator;
 mod problem;
 mod reweight;
+mod sip;
 mod snapshot;
 mod split;
 mod text;

@@ -21,6 +21,7 @@ use crate::text::{canonical, number};
 use crate::time::parse_rfc3339;
 pub(crate) use compile::Ledger;
 use pattern::Pattern;
+pub(crate) use set::Keyed;
 use set::TextSet;
 
 /// The operators' public names.
@@ -176,7 +177,8 @@ impl Operator {
             Self::StartsWith(values) => values.iter().any(|value| text.starts_with(value)),
             Self::EndsWith(values) => values.iter().any(|value| text.ends_with(value)),
             Self::Contains(values) => {
-                text.len() <= MAX_SEARCH_BYTES && values.iter().any(|value| memchr::memmem::find(text, value).is_some())
+                text.len() <= MAX_SEARCH_BYTES
+                    && values.iter().any(|needle| memchr::memmem::find(text, needle).is_some())
             }
             Self::Matches(patterns) => patterns.iter().any(|pattern| pattern.is_match(text)),
             Self::Version(compare, values) => short_utf8(text)

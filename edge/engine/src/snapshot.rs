@@ -10,11 +10,15 @@ mod parse;
 mod read;
 pub mod wire;
 
+use std::collections::HashMap;
+
 use crate::attribute::Attribute;
+use crate::comparison::{self, Comparison, ComparisonIndex};
 use crate::condition::Condition;
 use crate::decision::{FlagIndex, ReleaseIndex, UnitIndex};
 use crate::flag::Flag;
-use crate::names::{AppName, EnvironmentName, ReleaseId, SegmentKey};
+use crate::names::{AppName, EnvironmentName, FlagKey, ReleaseId, SegmentKey};
+use crate::operator::Keyed;
 use crate::traffic::Traffic;
 use crate::unit::{UnitList, UnitSource};
 use wire::{EdgeWire, TimeoutsWire, UpstreamWire};
@@ -38,8 +42,10 @@ pub struct Snapshot {
     releases: Box<[Release]>,
     /// A copy, so that looking up a release is total.
     active_release: Release,
+    comparisons: Box<[Comparison]>,
     segments: Box<[(SegmentKey, Condition)]>,
     flags: Box<[Flag]>,
+    flag_indices: HashMap<FlagKey, FlagIndex, Keyed>,
     forwarded: Box<[FlagIndex]>,
     edge: EdgeWire,
 }
@@ -126,8 +132,7 @@ impl Snapshot {
 
     /// The index of the flag with this key.
     pub fn flag_index(&self, key: &str) -> Option<FlagIndex> {
-        let position = self.flags.binary_search_by(|flag| flag.key.as_str().cmp(key)).ok()?;
-        u32::try_from(position).ok().map(FlagIndex)
+        self.flag_indices.get(key).copied()
     }
 
     /// The flags that the edge decides for each request, by key.
@@ -157,6 +162,11 @@ impl Snapshot {
 
     pub(crate) fn unit_name(&self, index: UnitIndex) -> &str {
         self.unit_sources.get(usize::from(index.0)).map_or("", |source| &source.name)
+    }
+
+    #[inline]
+    pub(crate) fn comparison(&self, index: ComparisonIndex) -> Option<&Comparison> {
+        comparison::at(&self.comparisons, index)
     }
 
     pub(crate) fn segment(&self, index: u32) -> Option<(&SegmentKey, &Condition)> {

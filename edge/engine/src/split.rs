@@ -15,6 +15,8 @@ pub(crate) struct Split {
 }
 
 impl Split {
+    const FEW: usize = 8;
+
     /// Checks that the ranges tile all buckets. `variant` resolves a key, or reports.
     pub(crate) fn try_new(
         wire: &[RangeWire],
@@ -49,12 +51,26 @@ impl Split {
         (ranges.len() == wire.len()).then(|| Self { ranges: ranges.into() })
     }
 
-    /// The owner of a bucket and its range.
+    /// The owner of a bucket.
     #[inline]
-    pub(crate) fn owner(&self, bucket: u32) -> (VariantIndex, std::ops::Range<u32>) {
-        let i = self.ranges.partition_point(|(end, _)| *end <= bucket);
-        let from = i.checked_sub(1).and_then(|before| self.ranges.get(before)).map_or(0, |(end, _)| *end);
-        let (to, variant) = self.ranges.get(i).copied().unwrap_or((BUCKETS, VariantIndex(0)));
-        (variant, from..to)
+    pub(crate) fn owner(&self, bucket: u32) -> VariantIndex {
+        // Most splits have two or three ranges, for which a search by halves costs more than looking.
+        let range = if self.ranges.len() <= Self::FEW {
+            self.ranges.iter().find(|(end, _)| bucket < *end)
+        } else {
+            self.ranges.get(self.position(bucket))
+        };
+        range.map_or(VariantIndex(0), |(_, variant)| *variant)
+    }
+
+    /// The range that a bucket is in.
+    pub(crate) fn range(&self, bucket: u32) -> std::ops::Range<u32> {
+        let position = self.position(bucket);
+        let end = |at: usize| self.ranges.get(at).map(|(end, _)| *end);
+        position.checked_sub(1).and_then(end).unwrap_or(0)..end(position).unwrap_or(BUCKETS)
+    }
+
+    fn position(&self, bucket: u32) -> usize {
+        self.ranges.partition_point(|(end, _)| *end <= bucket)
     }
 }

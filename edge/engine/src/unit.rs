@@ -6,6 +6,7 @@ use crate::context::{RequestContext, Value};
 use crate::decision::UnitIndex;
 use crate::limits::{MAX_UNIT_BYTES, MAX_UNIT_SOURCES, MAX_UNIT_SOURCES_TOTAL};
 use crate::problem::Problems;
+use crate::sip::Field;
 use crate::text::canonical;
 
 /// The cookie that carries a minted unit.
@@ -41,8 +42,15 @@ pub(crate) struct Unit<'a> {
     pub(crate) source: UnitIndex,
     /// Position in its list: which prepared hasher takes it.
     position: usize,
-    /// A scalar, in the form in which it came: few requests need its canonical text.
-    value: Value<'a>,
+    value: UnitValue<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum UnitValue<'a> {
+    /// A text, prepared once for all the hashes of a decision.
+    Text(Field<'a>),
+    /// A number or boolean: few requests need their canonical text.
+    Scalar(Value<'a>),
 }
 
 impl Unit<'_> {
@@ -50,9 +58,9 @@ impl Unit<'_> {
     #[inline]
     pub(crate) fn bucket(&self, prepared: &[Bucketer]) -> Option<u32> {
         let bucketer = prepared.get(self.position)?;
-        match self.value {
-            Value::Text(bytes) => Some(bucketer.bucket(bytes)),
-            other => Some(bucketer.bucket(canonical(other)?.as_bytes())),
+        match &self.value {
+            UnitValue::Text(field) => Some(bucketer.bucket_of(field)),
+            UnitValue::Scalar(value) => Some(bucketer.bucket(canonical(*value)?.as_bytes())),
         }
     }
 }
@@ -157,13 +165,12 @@ impl UnitList {
     #[inline]
     pub(crate) fn find<'a>(&self, context: &RequestContext<'a>) -> Option<Unit<'a>> {
         self.entries.iter().enumerate().find_map(|(position, entry)| {
-            let value = context.value(usize::from(entry.attribute));
-            let present = match value {
-                Value::Missing | Value::List(_) => false,
-                Value::Text(text) => (1..=MAX_UNIT_BYTES).contains(&text.len()),
-                Value::Number(_) | Value::Bool(_) => true,
+            let value = match context.value(usize::from(entry.attribute)) {
+                Value::Text(text) if (1..=MAX_UNIT_BYTES).contains(&text.len()) => UnitValue::Text(Field::new(text)),
+                Value::Missing | Value::List(_) | Value::Text(_) => return None,
+                scalar @ (Value::Number(_) | Value::Bool(_)) => UnitValue::Scalar(scalar),
             };
-            present.then_some(Unit { source: entry.source, position, value })
+            Some(Unit { source: entry.source, position, value })
         })
     }
 

@@ -7,9 +7,7 @@
 
 use std::cell::UnsafeCell;
 
-use edge_engine::{
-    ContextError, Decision, EvaluateOptions, JsonContext, Problem, ReleaseIndex, Route, RouteReason, Slot, Snapshot,
-};
+use edge_engine::{ContextError, Decision, EvaluateOptions, JsonContext, Problem, Snapshot};
 
 struct State {
     input: Vec<u8>,
@@ -23,22 +21,8 @@ struct Global(UnsafeCell<State>);
 // SAFETY: the module is built for wasm32-unknown-unknown without atomics: there is one thread.
 unsafe impl Sync for Global {}
 
-const NOWHERE: Route = Route {
-    slot: Slot::Blue,
-    release: ReleaseIndex(0),
-    reason: RouteReason::Fallback,
-    rule: None,
-    bucket: None,
-    unit: None,
-    renew_pin: false,
-};
-
-static STATE: Global = Global(UnsafeCell::new(State {
-    input: Vec::new(),
-    output: Vec::new(),
-    snapshot: None,
-    decision: Decision { route: NOWHERE, flags: Vec::new() },
-}));
+static STATE: Global =
+    Global(UnsafeCell::new(State { input: Vec::new(), output: Vec::new(), snapshot: None, decision: Decision::new() }));
 
 fn state() -> &'static mut State {
     // SAFETY: exports are not reentrant (there are no imports to call back through) and each takes

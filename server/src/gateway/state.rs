@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use edge_engine::wire::{TimeoutsWire, UpstreamProtocol};
-use edge_engine::{AttributeKind, Decision, RegionName, ReleaseIndex, Route, RouteReason, Slot, Snapshot};
+use edge_engine::{AttributeKind, Decision, RegionName, ReleaseIndex, Slot, Snapshot};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
 use rustls::pki_types::ServerName;
@@ -224,19 +224,10 @@ impl EnvironmentState {
             source,
         })?;
         let routes = Routes::prepare(snapshot, with)?;
-        let route = Route {
-            slot: routes.active,
-            release: routes.active_release,
-            reason: RouteReason::Fallback,
-            rule: None,
-            bucket: None,
-            unit: None,
-            renew_pin: false,
-        };
         Ok(Self {
             hosts: snapshot.edge().hosts.clone(),
+            decision: decider.new_decision(),
             decider,
-            decision: Decision { route, flags: Vec::with_capacity(snapshot.forwarded().len()) },
             plan: ContextPlan::new(snapshot, with.config),
             flags: with.shard.flags(snapshot.app().as_str(), snapshot.environment().as_str(), forwarded(snapshot)),
             routes: Arc::new(routes),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use edge_engine::{ContextError, Decision, EvaluateOptions, FlagSelection, JsonContext, RequestContext, Snapshot};
 
 use super::instance::{HostError, Instance};
-use super::loaded::{Loaded, empty_decision};
+use super::loaded::Loaded;
 
 /// Replacing an instance starts at once the first time, then waits twice as long each time, from this…
 const REPLACE_AFTER: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ enum State {
 
 impl Decider {
     pub(super) fn new(loaded: Arc<Loaded>, instance: Option<Instance>) -> Self {
-        let shadow = (loaded.engine.shadow && instance.is_some()).then(|| empty_decision(&loaded.snapshot));
+        let shadow = (loaded.engine.shadow && instance.is_some()).then(Decision::new);
         let state = instance.map_or(State::Native, |instance| State::Ready(Box::new(instance)));
         Self { loaded, state, shadow, failures: 0 }
     }
@@ -105,7 +105,7 @@ impl Decider {
 
     /// A decision to reuse for every request.
     pub fn new_decision(&self) -> Decision {
-        empty_decision(&self.loaded.snapshot)
+        Decision::fallback(&self.loaded.snapshot)
     }
 
     /// Decides a request. Total: without an answer of the engine it is the fallback.

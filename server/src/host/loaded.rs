@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use edge_engine::{BucketingKey, Decision, Problem, RequestContext, Route, RouteReason, Snapshot};
+use edge_engine::{BucketingKey, Decision, Problem, RequestContext, Snapshot};
 
 use super::instance::{HostError, Instance};
 use super::{Decider, Engine};
@@ -62,7 +62,7 @@ impl LoadedSnapshot {
         };
         if let Some(mut instance) = loaded.instance()? {
             let nothing = RequestContext { values: &[], now_ms: 0 };
-            instance.decide(&loaded.snapshot, &nothing, &mut empty_decision(&loaded.snapshot))?;
+            instance.decide(&loaded.snapshot, &nothing, &mut Decision::new())?;
             *loaded.tried.lock().unwrap_or_else(PoisonError::into_inner) = Some(instance);
         }
         Ok(Self(Arc::new(loaded)))
@@ -107,22 +107,4 @@ impl Loaded {
         instance.configure(&self.document, &self.key)?;
         Ok(Some(instance))
     }
-}
-
-/// A decision to be overwritten.
-pub(super) fn empty_decision(snapshot: &Snapshot) -> Decision {
-    let mut decision = Decision {
-        route: Route {
-            slot: snapshot.traffic().active(),
-            release: edge_engine::ReleaseIndex(0),
-            reason: RouteReason::Fallback,
-            rule: None,
-            bucket: None,
-            unit: None,
-            renew_pin: false,
-        },
-        flags: Vec::new(),
-    };
-    edge_engine::fall_back(snapshot, &mut decision);
-    decision
 }

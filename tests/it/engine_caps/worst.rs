@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use edge_engine::limits as caps;
-use edge_engine::{Decision, ReleaseIndex, RequestContext, Route, RouteReason, Slot, Snapshot, Value, decide};
+use edge_engine::{Decision, RequestContext, Snapshot, Value, decide};
 use serde_json::{Value as Json, json};
 
 use super::documents::{any, chain, condition, document, flag, test, with};
@@ -39,16 +39,7 @@ fn time_of(snapshot: &Snapshot, x: &[u8]) -> Duration {
     let value = |name: &str| if name == "header.u" { Value::Text(&unit) } else { Value::Text(x) };
     let values: Vec<Value<'_>> = snapshot.needs().iter().map(|attribute| value(attribute.name())).collect();
     let request = RequestContext { values: &values, now_ms: 0 };
-    let route = Route {
-        slot: Slot::Blue,
-        release: ReleaseIndex(0),
-        reason: RouteReason::Active,
-        rule: None,
-        bucket: None,
-        unit: None,
-        renew_pin: false,
-    };
-    let mut decision = Decision { route, flags: Vec::new() };
+    let mut decision = Decision::new();
     let once = |_| {
         let started = Instant::now();
         decide(snapshot, &request, &mut decision);

@@ -41,6 +41,15 @@ impl Ledger {
         self.conditions += 1;
     }
 
+    /// Enters the values of a comparison that is known already: the caps are on what a document says, whether
+    /// or not it says it twice.
+    pub(crate) fn count_again(&mut self, values: usize, operator: &Operator) {
+        self.values += values;
+        if let Operator::Matches(patterns) = operator {
+            self.pattern_bytes += patterns.iter().map(Pattern::memory).sum::<usize>();
+        }
+    }
+
     /// Whether [`Self::check`] will refuse the snapshot: compiling more would only cost time.
     pub(crate) fn is_overdrawn(&self) -> bool {
         self.conditions > MAX_CONDITIONS

@@ -3,7 +3,7 @@
 mod flag;
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rustc_hash::FxHashSet;
 
@@ -12,16 +12,18 @@ use super::wire::{FORMAT, FlagWire, SnapshotWire};
 use super::{Snapshot, edge};
 use crate::attribute::Attributes;
 use crate::bucket::{Bucketer, BucketingKey, Domain, SIPHASH24_V1};
-use crate::condition::{Compiler, Condition, Demand, Reference, Resolve};
+use crate::comparison::{self, Comparison, Comparisons};
+use crate::condition::{Compiler, Condition, Demand, Reference, Resolve, Uses};
 use crate::context::RequestContext;
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
 use crate::flag::Flag;
 use crate::limits::{MAX_BULK_COST, MAX_FLAGS, MAX_SEGMENTS};
 use crate::names::{RuleId, SegmentKey};
-use crate::operator::Ledger;
+use crate::operator::{Keyed, Ledger};
 use crate::problem::{Problem, Problems};
 use crate::time::parse_rfc3339;
+use crate::traffic::Traffic;
 use crate::unit::{UnitList, UnitSources};
 
 /// Checks a snapshot and compiles it under the environment's secret.
@@ -38,6 +40,7 @@ struct Checker<'w> {
     names: Names<'w>,
     attributes: Attributes,
     sources: UnitSources,
+    comparisons: Comparisons<'w>,
     ledger: Ledger,
 }
 
@@ -112,7 +115,8 @@ impl<'w> Checker<'w> {
             variants: wire.flags.values().map(sorted_variants).collect(),
         };
         let (attributes, sources) = (Attributes::default(), UnitSources::default());
-        Some(Self { wire, key, names, attributes, sources, ledger: Ledger::new(key) })
+        let comparisons = Comparisons::new(Keyed::new(key));
+        Some(Self { wire, key, names, attributes, sources, comparisons, ledger: Ledger::new(key) })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Snapshot> {
@@ -143,8 +147,11 @@ impl<'w> Checker<'w> {
             minted && flag.splits() && !flag.is_constant()
         };
         let minted = if traffic.splits() || flags.iter().any(splits) { unit.minted(&needs) } else { None };
-        let forwarded =
+        let forwarded: Box<[FlagIndex]> =
             (0..).zip(wire.flags.values()).filter(|(_, flag)| flag.forward).map(|(i, _)| FlagIndex(i)).collect();
+        let comparisons = remembering(self.comparisons, &traffic, &flags, &forwarded, &segments);
+        let mut flag_indices = HashMap::with_capacity_and_hasher(flags.len(), Keyed::new(self.key));
+        flag_indices.extend(flags.iter().map(|flag| (flag.key.clone(), flag.index)));
         let snapshot = Snapshot {
             app: wire.app.clone(),
             environment: wire.environment.clone(),
@@ -158,7 +165,9 @@ impl<'w> Checker<'w> {
             traffic,
             releases,
             active_release,
+            comparisons,
             segments,
+            flag_indices,
             flags,
             forwarded,
             edge: super::EdgeWire::default(),
@@ -177,9 +186,10 @@ impl<'w> Checker<'w> {
         }
     }
 
-    fn compiler(&mut self) -> Compiler<'_> {
+    fn compiler(&mut self) -> Compiler<'_, 'w> {
         Compiler {
             attributes: &mut self.attributes,
+            comparisons: &mut self.comparisons,
             ledger: &mut self.ledger,
             resolve: &self.names,
             demand: Demand::default(),
@@ -253,6 +263,25 @@ impl<'w> Checker<'w> {
             Total { cost: forwarded.cost, ..totals.with(traffic) }.check("routing with all forwarded flags", problems);
         });
     }
+}
+
+/// The comparisons, with memory for those that a request's decision repeats.
+fn remembering(
+    comparisons: Comparisons<'_>,
+    traffic: &Traffic,
+    flags: &[Flag],
+    forwarded: &[FlagIndex],
+    segments: &[(SegmentKey, Condition)],
+) -> Box<[Comparison]> {
+    let mut uses = Uses::default();
+    let forwarded = forwarded.iter().filter_map(|index| flags.get(index.0 as usize));
+    let of_flags = forwarded.flat_map(|flag| flag.rules.iter().map(|rule| &rule.when));
+    for condition in traffic.rules.iter().map(|rule| &rule.when).chain(of_flags) {
+        uses.count(condition, segments);
+    }
+    let mut list = comparisons.into_list();
+    comparison::remember(&mut list, &uses.0);
+    list
 }
 
 /// Outcomes that no request can change are computed here, by the evaluator itself.

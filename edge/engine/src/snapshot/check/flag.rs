@@ -12,12 +12,12 @@ use crate::split::Split;
 /// A split of one flag: finding the unit, hashing the longest one, finding its range.
 const SPLIT_STEPS: u64 = 12;
 
-impl Checker<'_> {
+impl<'w> Checker<'w> {
     pub(super) fn flag(
         &mut self,
         index: FlagIndex,
         key: &crate::FlagKey,
-        wire: &FlagWire,
+        wire: &'w FlagWire,
         problems: &mut Problems,
     ) -> (Option<Flag>, Demand) {
         check_algorithm(&wire.algorithm, problems);
@@ -60,12 +60,12 @@ impl Checker<'_> {
     }
 }
 
-fn flag_rules(wire: &FlagWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[Rule]> {
+fn flag_rules<'w>(wire: &'w FlagWire, compiler: &mut Compiler<'_, 'w>, problems: &mut Problems) -> Box<[Rule]> {
     if problems.over("rules", wire.rules.len(), MAX_RULES) {
         return Box::default();
     }
     check_rule_ids(wire.rules.iter().map(|rule| &rule.id), problems);
-    let mut rule = |rule: &FlagRuleWire, problems: &mut Problems| {
+    let mut rule = |rule: &'w FlagRuleWire, problems: &mut Problems| {
         let when = problems.at("when", |problems| compiler.condition(&rule.when, problems));
         let serve = serve(wire, rule.serve.as_ref(), rule.split.as_deref(), problems);
         Some(Rule { id: rule.id.clone(), when: when?, serve: serve? })
@@ -73,7 +73,7 @@ fn flag_rules(wire: &FlagWire, compiler: &mut Compiler<'_>, problems: &mut Probl
     wire.rules.iter().enumerate().filter_map(|(i, wire)| problems.at(i, |problems| rule(wire, problems))).collect()
 }
 
-fn prerequisites(wire: &FlagWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[Prerequisite]> {
+fn prerequisites(wire: &FlagWire, compiler: &mut Compiler<'_, '_>, problems: &mut Problems) -> Box<[Prerequisite]> {
     if problems.over("prerequisites", wire.prerequisites.len(), MAX_PREREQUISITES) {
         return Box::default();
     }

@@ -135,7 +135,11 @@ fn check_weight(weight: u32, has_candidate: bool, problems: &mut Problems) -> u3
     weight
 }
 
-fn route_rules(wire: &TrafficWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[RouteRule]> {
+fn route_rules<'w>(
+    wire: &'w TrafficWire,
+    compiler: &mut Compiler<'_, 'w>,
+    problems: &mut Problems,
+) -> Box<[RouteRule]> {
     if problems.over("rules", wire.rules.len(), MAX_RULES) {
         return Box::default();
     }
