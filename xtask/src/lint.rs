@@ -3,6 +3,7 @@
 //! Owns the list of checks. Invariant: all of them run, also after one has failed, so that one run names all there is
 //! to do.
 
+mod fuzz;
 mod tidy;
 mod tools;
 
@@ -34,6 +35,7 @@ const CHECKS: &[Check] = &[
     ("tidy", |workspace, _| tidy::check(workspace)),
     ("size of the module", |workspace, _| module::fits(workspace)),
     ("rustfmt", rustfmt),
+    ("fuzz targets", |workspace, _| fuzz::check(workspace)),
     ("clippy", clippy),
     ("clippy of the module", clippy_of_the_module),
     ("rustdoc", rustdoc),

@@ -7,6 +7,7 @@
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod lint;
 mod module;
 mod process;
@@ -31,6 +32,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", summary: demo::SUMMARY, help: demo::HELP, run: demo::run },
     Command { name: "test", summary: test::SUMMARY, help: test::HELP, run: test::run },
     Command { name: "lint", summary: lint::SUMMARY, help: lint::HELP, run: lint::run },
+    Command { name: "fuzz", summary: fuzz::SUMMARY, help: fuzz::HELP, run: fuzz::run },
     Command { name: "ci", summary: ci::SUMMARY, help: ci::HELP, run: ci::run },
 ];
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, capture, run_within, say, which};
 use crate::workspace::Workspace;
 
-pub(crate) use packages::test_tools;
+pub(crate) use packages::{fuzz_tools, test_tools};
 
 pub(crate) const SUMMARY: &str = "make this machine able to build the edge module and to run the tests";
 pub(crate) const HELP: &str = "\
@@ -177,6 +177,11 @@ fn time_limit() -> Result<Duration> {
         }
         Err(_) => Ok(RUSTUP_LIMIT),
     }
+}
+
+/// The triple of this machine, as the toolchain that builds everything else names it.
+pub(crate) fn host() -> Result<String> {
+    version(Toolchain::Active).map(|(_, host)| host)
 }
 
 /// The `release` of a rustc, such as `1.95.0`, and its host triple.

@@ -1,7 +1,7 @@
 //! A decision: a head of fixed size, then ten bytes for each forwarded flag, in the snapshot's order.
 
 use edge_engine::{
-    Decision, ErrorCode, FlagOutcome, FlagReason, ReleaseIndex, Route, RouteReason, RuleIndex, Slot, Snapshot,
+    BUCKETS, Decision, ErrorCode, FlagOutcome, FlagReason, ReleaseIndex, Route, RouteReason, RuleIndex, Slot, Snapshot,
     UnitIndex, VariantIndex,
 };
 
@@ -64,12 +64,16 @@ pub fn decode_decision(message: &[u8], snapshot: &Snapshot, out: &mut Decision) 
     if unit.is_some_and(|unit| usize::from(unit.0) >= snapshot.unit_sources().len()) {
         return Err(DecodeError::new("unknown unit source"));
     }
+    let rule = (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1])));
+    if rule.is_some_and(|rule| snapshot.traffic().rule(rule).is_none()) {
+        return Err(DecodeError::new("unknown rule of the traffic"));
+    }
     out.route = Route {
         slot,
         release,
         reason: route_reason(reason)?,
-        rule: (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1]))),
-        bucket: (bits & HAS_BUCKET != 0).then_some(u32::from_le_bytes([b0, b1, b2, b3])),
+        rule,
+        bucket: bucket(bits, [b0, b1, b2, b3])?,
         unit,
         renew_pin: bits & RENEW_PIN != 0,
     };
@@ -84,19 +88,30 @@ fn decode_flags(reader: &mut Reader<'_>, snapshot: &Snapshot, out: &mut Decision
     for index in snapshot.forwarded() {
         let [v0, v1, reason, bits, u0, u1, b0, b1, b2, b3] = reader.array()?;
         let variant = VariantIndex(u16::from_le_bytes([v0, v1]));
-        if snapshot.flag(*index).and_then(|flag| flag.variant(variant)).is_none() {
-            return Err(DecodeError::new("unknown variant"));
+        let flag = snapshot.flag(*index).filter(|flag| flag.variant(variant).is_some());
+        let flag = flag.ok_or(DecodeError::new("unknown variant"))?;
+        let rule = (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1])));
+        if rule.is_some_and(|rule| flag.rule(rule).is_none()) {
+            return Err(DecodeError::new("unknown rule of a flag"));
         }
         out.flags.push(FlagOutcome {
             flag: *index,
             variant,
             reason: flag_reason(reason)?,
-            rule: (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1]))),
-            bucket: (bits & HAS_BUCKET != 0).then_some(u32::from_le_bytes([b0, b1, b2, b3])),
+            rule,
+            bucket: bucket(bits, [b0, b1, b2, b3])?,
             error: error_code(bits >> ERROR_SHIFT)?,
         });
     }
     Ok(())
+}
+
+fn bucket(bits: u8, bytes: [u8; 4]) -> Result<Option<u32>, DecodeError> {
+    let bucket = (bits & HAS_BUCKET != 0).then_some(u32::from_le_bytes(bytes));
+    if bucket.is_some_and(|bucket| bucket >= BUCKETS) {
+        return Err(DecodeError::new("a bucket past the last one"));
+    }
+    Ok(bucket)
 }
 
 fn route_reason(code: u8) -> Result<RouteReason, DecodeError> {

@@ -1,37 +1,56 @@
 //! Programs from Debian's packages.
 //!
-//! Owns the list of programs that the tests start. Invariant: a test never looks for a program and skips itself; what
-//! is in this list is there when the tests start, or they do not start.
+//! Owns the lists of programs that tests and fuzz targets need. Invariant: a test never looks for a program and skips
+//! itself; what is in its list is there when the tests start, or they do not start.
 
 use anyhow::{Context as _, Result};
 
 use crate::process::{as_root, run_as_talk, say, which};
 
-/// A program that the tests start, by the package of the same name.
+/// A program that other commands start.
 struct Tool {
     name: &'static str,
+    package: &'static str,
     reason: &'static str,
 }
 
 const TEST_TOOLS: &[Tool] = &[
-    Tool { name: "strace", reason: "stops the gateway at each system call of a state write" },
-    Tool { name: "wrk", reason: "loads the gateway while it is restarted and while snapshots are swapped" },
+    Tool { name: "strace", package: "strace", reason: "stops the gateway at each system call of a state write" },
+    Tool {
+        name: "wrk",
+        package: "wrk",
+        reason: "loads the gateway while it is restarted and while snapshots are swapped",
+    },
 ];
+
+const FUZZ_TOOLS: &[Tool] = &[Tool { name: "c++", package: "g++", reason: "compiles libFuzzer" }];
 
 /// Sees to it that the programs the tests start are installed.
 pub(crate) fn test_tools() -> Result<()> {
-    let missing: Vec<&Tool> = TEST_TOOLS.iter().filter(|tool| which(tool.name).is_none()).collect();
+    provide(TEST_TOOLS)
+}
+
+/// Sees to it that what the fuzz targets are linked with can be compiled.
+pub(crate) fn fuzz_tools() -> Result<()> {
+    // Whoever names a compiler has one.
+    if std::env::var_os("CXX").is_some() { Ok(()) } else { provide(FUZZ_TOOLS) }
+}
+
+fn provide(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| which(tool.name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     for tool in &missing {
         say(format_args!("setup: {} is missing ({})", tool.name, tool.reason));
     }
-    let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
-    install(&names)?;
-    match names.iter().find(|name| which(name).is_none()) {
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    install(&packages)?;
+    match missing.iter().find(|tool| which(tool.name).is_none()) {
         None => Ok(()),
-        Some(name) => anyhow::bail!("the package {name} was installed, and there is no program {name} on PATH"),
+        Some(Tool { name, package, .. }) => {
+            anyhow::bail!("the package {package} was installed, and there is no program {name} on PATH")
+        }
     }
 }
 
