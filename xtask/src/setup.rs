@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, capture, run_within, say, which};
 use crate::workspace::Workspace;
 
-pub(crate) use packages::test_tools;
+pub(crate) use packages::{BENCH_TOOLS, CALLGRIND_TOOLS, test_tools, tools};
 
 pub(crate) const SUMMARY: &str = "make this machine able to build the edge module and to run the tests";
 pub(crate) const HELP: &str = "\

@@ -1,14 +1,16 @@
 //! Programs from Debian's packages.
 //!
-//! Owns the list of programs that the tests start. Invariant: a test never looks for a program and skips itself; what
-//! is in this list is there when the tests start, or they do not start.
+//! Owns the lists of programs that tests and benchmarks start. Invariant: a test never looks for a program and skips
+//! itself; what is in its list is there when the tests start, or they do not start.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::process::{as_root, run_as_talk, say, which};
 
-/// A program that the tests start, by the package of the same name.
-struct Tool {
+/// A program that a command starts, by the package of the same name.
+pub(crate) struct Tool {
     name: &'static str,
     reason: &'static str,
 }
@@ -18,9 +20,28 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { name: "wrk", reason: "loads the gateway while it is restarted and while snapshots are swapped" },
 ];
 
+/// What `cargo xtask callgrind` starts.
+pub(crate) const CALLGRIND_TOOLS: &[Tool] = &[VALGRIND];
+
+/// What `cargo xtask bench` starts.
+pub(crate) const BENCH_TOOLS: &[Tool] = &[
+    Tool { name: "nginx", reason: "is what the gateway is measured against, and the origin behind all proxies" },
+    Tool { name: "haproxy", reason: "is what the gateway is measured against" },
+    Tool { name: "wrk", reason: "saturates the proxies" },
+    Tool { name: "strace", reason: "counts system calls per request" },
+    VALGRIND,
+];
+
+const VALGRIND: Tool = Tool { name: "valgrind", reason: "counts the engine's instructions" };
+
 /// Sees to it that the programs the tests start are installed.
 pub(crate) fn test_tools() -> Result<()> {
-    let missing: Vec<&Tool> = TEST_TOOLS.iter().filter(|tool| which(tool.name).is_none()).collect();
+    tools(TEST_TOOLS)
+}
+
+/// Sees to it that these programs are installed.
+pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = wanted.iter().filter(|tool| !is_there(tool.name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -29,10 +50,15 @@ pub(crate) fn test_tools() -> Result<()> {
     }
     let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
     install(&names)?;
-    match names.iter().find(|name| which(name).is_none()) {
+    match names.iter().find(|name| !is_there(name)) {
         None => Ok(()),
-        Some(name) => anyhow::bail!("the package {name} was installed, and there is no program {name} on PATH"),
+        Some(name) => anyhow::bail!("the package {name} was installed, and there is no program {name}"),
     }
+}
+
+/// Servers are in a folder that is not on everybody's PATH.
+fn is_there(program: &str) -> bool {
+    which(program).is_some() || Path::new("/usr/sbin").join(program).is_file()
 }
 
 /// Installs packages, or says what to type.
@@ -54,6 +80,7 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut command = as_root("env")?;
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]);
+    // RUNLEVEL: Debian starts a server that it installs; in the run level of repairs it does not.
+    command.args(["RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]);
     run_as_talk(command.args(arguments))
 }

@@ -1,0 +1,257 @@
+//! The programs that stand side by side: two origins, and each proxy before them.
+//!
+//! Invariant: every proxy gets the same task, a tenth of the `uid` cookies to the second origin by a hash, on one
+//! worker thread, over kept connections, on ports that the system chose; a program ends with the value that holds it.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::client::wait_for;
+use super::documents;
+use crate::workspace::Workspace;
+
+/// Until a program must answer after its start.
+const START: Duration = Duration::from_secs(20);
+/// What the origins answer: their name and enough to be a small body.
+const BODY_BYTES: usize = 128;
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Origin,
+    Nginx,
+    HaProxy,
+    Pingora,
+    Native,
+    Wasm,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Origin => "straight to the origin",
+            Self::Nginx => "nginx",
+            Self::HaProxy => "HAProxy",
+            Self::Pingora => "Pingora load balancer",
+            Self::Native => "bascule, native engine",
+            Self::Wasm => "bascule, wasm engine",
+        }
+    }
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    pub(crate) peer: Peer,
+    pub(crate) address: SocketAddr,
+    /// Where a gateway serves health and metrics; for the others nobody listens.
+    pub(crate) ops: SocketAddr,
+    child: Child,
+}
+
+impl Running {
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Files and origins that all proxies share.
+pub(crate) struct Stage {
+    pub(crate) folder: PathBuf,
+    pub(crate) bascule: PathBuf,
+    pingora: PathBuf,
+    pub(crate) origins: [String; 2],
+    origin: Running,
+}
+
+impl Stage {
+    pub(crate) fn set(workspace: &Workspace, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let [blue, green] = [free_port()?, free_port()?];
+        let servers: String = [("blue", blue), ("green", green)]
+            .map(|(name, address)| format!("server {{ listen {address}; return 200 '{}'; }}\n", body(name)))
+            .concat();
+        let mut command = nginx(folder, "origin", &servers)?;
+        let origin = start(Peer::Origin, &mut command, folder, blue, blue)?;
+        let release = workspace.target.join("release");
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            bascule: release.join("bascule"),
+            pingora: workspace.target.join("peers/release/balancer"),
+            origins: [format!("http://{blue}"), format!("http://{green}")],
+            origin,
+        })
+    }
+
+    /// The first origin, for the row without a proxy.
+    pub(crate) fn origin(&self) -> &Running {
+        &self.origin
+    }
+
+    pub(crate) fn has_pingora(&self) -> bool {
+        self.pingora.exists()
+    }
+
+    pub(crate) fn bodies(&self) -> [Vec<u8>; 2] {
+        ["blue", "green"].map(|name| body(name).into_bytes())
+    }
+
+    /// Starts a proxy and waits until it answers.
+    pub(crate) fn start(&self, peer: Peer) -> Result<Running> {
+        let address = free_port()?;
+        match peer {
+            Peer::Nginx => {
+                let mut command = nginx(&self.folder, "nginx", &self.split_clients(address))?;
+                start(peer, &mut command, &self.folder, address, address)
+            }
+            Peer::HaProxy => {
+                let file = self.folder.join("haproxy.cfg");
+                fs::write(&file, self.haproxy(address))?;
+                let mut command = Command::new("/usr/sbin/haproxy");
+                start(peer, command.arg("-db").arg("-f").arg(file), &self.folder, address, address)
+            }
+            Peer::Pingora => {
+                let mut command = Command::new(&self.pingora);
+                command.arg(address.to_string()).args(self.origins.iter().map(|url| url.trim_start_matches("http://")));
+                start(peer, &mut command, &self.folder, address, address)
+            }
+            Peer::Wasm | Peer::Native => {
+                let file = self.write_snapshot("gateway.json", 20, 1)?;
+                self.gateway(peer, &["--file", &file.display().to_string()])
+            }
+            Peer::Origin => unreachable!("the origins run as long as the stage stands"),
+        }
+    }
+
+    /// A gateway with one worker and these arguments beside.
+    pub(crate) fn gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
+        let running = self.spawn_gateway(peer, arguments)?;
+        wait_for(running.address, START).with_context(|| self.log_of(peer))?;
+        Ok(running)
+    }
+
+    /// The same, without waiting until it answers.
+    pub(crate) fn spawn_gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
+        let (address, ops) = (free_port()?, free_port()?);
+        let engine = if peer == Peer::Native { "native" } else { "wasm" };
+        let mut command = Command::new(&self.bascule);
+        command.args(["gateway", "--workers", "1", "--engine", engine, "--log-level", "warn"]);
+        command.args(["--listen", &address.to_string(), "--ops", &ops.to_string()]).args(arguments);
+        // All clients of a comparison come from one address.
+        command.env("BASCULE_LIMITS_CONNECTIONS_PER_IP", "100000");
+        spawn(peer, &mut command, &self.folder, address, ops)
+    }
+
+    /// Writes what a gateway serves; atomically, since a gateway may be watching.
+    pub(crate) fn write_snapshot(&self, name: &str, flags: usize, number: u64) -> Result<PathBuf> {
+        let (file, new) = (self.folder.join(name), self.folder.join(format!("{name}.new")));
+        fs::write(&new, serde_json::to_vec(&documents::gateway(&self.origins, flags, number))?)?;
+        fs::rename(&new, &file)?;
+        Ok(file)
+    }
+
+    fn log_of(&self, peer: Peer) -> String {
+        let log = fs::read_to_string(self.folder.join(log_name(peer))).unwrap_or_default();
+        format!("{} does not answer; its log:\n{log}", peer.name())
+    }
+
+    fn split_clients(&self, address: SocketAddr) -> String {
+        let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
+        format!(
+            "split_clients $cookie_uid $arm {{ 10% green; * blue; }}
+            upstream blue {{ server {blue}; keepalive 256; keepalive_requests 1000000000; }}
+            upstream green {{ server {green}; keepalive 256; keepalive_requests 1000000000; }}
+            server {{ listen {address}; location / {{
+                proxy_pass http://$arm; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;
+                proxy_set_header X-Forwarded-For $remote_addr;
+            }} }}\n"
+        )
+    }
+
+    fn haproxy(&self, address: SocketAddr) -> String {
+        let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
+        format!(
+            "global
+  nbthread 1
+  maxconn 20000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+  http-reuse always
+  option forwardfor
+frontend clients
+  bind {address}
+  acl canary req.cook(uid),crc32(1),mod(100) -m int lt 10
+  use_backend green if canary
+  default_backend blue
+backend blue
+  server one {blue}
+backend green
+  server one {green}
+"
+        )
+    }
+}
+
+fn body(name: &str) -> String {
+    format!("{name} {}", ".".repeat(BODY_BYTES - name.len() - 1))
+}
+
+/// nginx in the foreground as one process, with nothing outside the folder.
+fn nginx(folder: &Path, name: &str, servers: &str) -> Result<Command> {
+    let prefix = folder.join(name);
+    fs::create_dir_all(&prefix)?;
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", prefix.display()))
+        .concat();
+    let text = format!(
+        "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65536; pid {prefix}/pid;
+        error_log {prefix}/error.log error;
+        events {{ worker_connections 20000; }}
+        http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; default_type text/plain;
+        {temporary} {servers} }}\n",
+        prefix = prefix.display()
+    );
+    let file = prefix.join("nginx.conf");
+    fs::write(&file, text)?;
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-p").arg(&prefix).arg("-c").arg(file);
+    Ok(command)
+}
+
+fn start(peer: Peer, command: &mut Command, folder: &Path, address: SocketAddr, ops: SocketAddr) -> Result<Running> {
+    let running = spawn(peer, command, folder, address, ops)?;
+    wait_for(address, START)
+        .with_context(|| format!("{}; see {}", peer.name(), folder.join(log_name(peer)).display()))?;
+    Ok(running)
+}
+
+fn spawn(peer: Peer, command: &mut Command, folder: &Path, address: SocketAddr, ops: SocketAddr) -> Result<Running> {
+    let log = File::create(folder.join(log_name(peer)))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let child = command.spawn().with_context(|| format!("cannot start {}", peer.name()))?;
+    Ok(Running { peer, address, ops, child })
+}
+
+fn log_name(peer: Peer) -> String {
+    format!("{peer:?}.log").to_lowercase()
+}
+
+/// A port that was free a moment ago: nginx and HAProxy cannot say which one they were given for 0.
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
