@@ -198,7 +198,7 @@ pub(super) fn filter(bench: &Bench) -> Result<Section> {
         }
         let rate = figures.median();
         let what = format!("`bascule decide`, 20 flags, one core, {engine}");
-        let measured = format!("{:.0} decisions/s", rate);
+        let measured = format!("{rate:.0} decisions/s");
         if engine == "native" {
             section.judged(&what, "≥ 200 000/s", measured, rate >= 200_000.0);
         } else {

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::figures::Figures;
 use super::load::{self, CONNECTIONS, USERS, Wrk};
 use super::report::Section;
-use super::stage::{Peer, Running, Stage};
+use super::stage::{self, Peer, Running, Stage};
 use super::{Bench, processes};
 use crate::process::{run_as_talk, say};
 
@@ -39,7 +39,7 @@ struct Measured {
 pub(super) fn measure(bench: &Bench) -> Result<Section> {
     let stage = bench.stage()?;
     let proxies = proxies(&stage)?;
-    preflight(&stage, &proxies)?;
+    preflight(&proxies)?;
     let wrk = Wrk::new(&stage.folder)?;
     let all: Vec<&Running> = std::iter::once(stage.origin()).chain(&proxies).collect();
     let mut measured: Vec<Measured> = all.iter().map(|_| Measured::default()).collect();
@@ -71,8 +71,8 @@ fn proxies(stage: &Stage) -> Result<Vec<Running>> {
 }
 
 /// The same bodies, the same two arms, the same users for all; a tenth of them, and each always the same way.
-fn preflight(stage: &Stage, proxies: &[Running]) -> Result<()> {
-    let [blue, green] = stage.bodies();
+fn preflight(proxies: &[Running]) -> Result<()> {
+    let [blue, green] = stage::bodies();
     for proxy in proxies {
         let name = proxy.peer.name();
         let arms = |client: &mut Client| -> Result<Vec<bool>> {
@@ -91,7 +91,6 @@ fn preflight(stage: &Stage, proxies: &[Running]) -> Result<()> {
         let first = arms(&mut Client::connect(proxy.address)?)?;
         let again = arms(&mut Client::connect(proxy.address)?)?;
         let users = first.iter().filter(|green| **green).count();
-        // Pingora's balancer has no cookie hash; ours reads the cookie for it, so the rule is the same for all.
         ensure!(first == again, "{name} sent some users another way the second time");
         ensure!(SHARE.contains(&users), "{name} sent {users} of {USERS} users to the second origin");
         say(format_args!("preflight: {name}: {users} of {USERS} users to the second origin, all of them twice"));
@@ -212,7 +211,7 @@ fn explain(all: &[&Running], measured: &[Measured], section: &mut Section) {
 pub(super) fn latency(bench: &Bench) -> Result<Section> {
     let stage = bench.stage()?;
     let proxies = proxies(&stage)?;
-    preflight(&stage, &proxies)?;
+    preflight(&proxies)?;
     let mut direct = Figures::default();
     let mut added: Vec<Figures> = proxies.iter().map(|_| Figures::default()).collect();
     #[expect(clippy::cast_precision_loss, reason = "some seconds")]

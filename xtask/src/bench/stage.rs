@@ -104,10 +104,6 @@ impl Stage {
         self.pingora.exists()
     }
 
-    pub(crate) fn bodies(&self) -> [Vec<u8>; 2] {
-        ["blue", "green"].map(|name| body(name).into_bytes())
-    }
-
     /// Starts a proxy and waits until it answers.
     pub(crate) fn start(&self, peer: Peer) -> Result<Running> {
         let address = free_port()?;
@@ -205,6 +201,11 @@ backend green
 "
         )
     }
+}
+
+/// What the two origins answer.
+pub(crate) fn bodies() -> [Vec<u8>; 2] {
+    ["blue", "green"].map(|name| body(name).into_bytes())
 }
 
 fn body(name: &str) -> String {
