@@ -11,7 +11,7 @@ const BATCH: Duration = Duration::from_millis(5);
 const BATCHES: usize = 21;
 
 /// The median of some batches.
-pub fn ns_per_call(mut call: impl FnMut()) -> f64 {
+pub(crate) fn ns_per_call(mut call: impl FnMut()) -> f64 {
     let calls = calls_in_a_batch(&mut call);
     let mut batches: Vec<f64> = (0..BATCHES).map(|_| batch(&mut call, calls)).collect();
     batches.sort_by(f64::total_cmp);
