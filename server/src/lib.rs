@@ -1,6 +1,8 @@
-//! Bascule's gateway and command line.
+//! The parts of the `bascule` binary: the gateway, its host of the edge module, and the command line.
 
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod gateway;
 pub mod host;
 pub mod lifecycle;

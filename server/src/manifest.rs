@@ -23,8 +23,13 @@ mod yaml;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_files;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use edge_engine::{
     AppName, BucketingKey, EnvironmentName, KeyId, Problem, ReleaseId, SegmentKey, Snapshot,
@@ -228,8 +233,7 @@ impl Manifest {
 
     /// Where the text is that a pointer into the snapshot came from.
     fn place(&self, environment: &Environment, pointer: &str) -> Position {
-        let steps: Vec<String> =
-            pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+        let steps = steps(pointer);
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         match steps.as_slice() {
             ["edge", rest @ ..] => environment.node.place(environment.place, rest.iter().copied()),
@@ -272,4 +276,56 @@ fn segment(entry: &Entry, declared: &Declared, report: &mut Report) -> Option<(S
     let when = condition::when(&mut fields, declared, report);
     fields.done(report);
     Some((key?, SegmentWire { when }))
+}
+
+/// The engine's problems with a snapshot document, each with its place in the text.
+pub fn locate_json(text: &str, file_name: &str, problems: &[Problem]) -> Vec<Finding> {
+    // JSON is YAML; what cannot be read as such has no places, and the reader's words on it do not count.
+    let root = yaml::read(text, &mut Report::new(file_name)).into_iter().next();
+    let start = Position { line: 1, column: 1 };
+    let mut report = Report::new(file_name);
+    for problem in problems {
+        let steps = steps(&problem.pointer);
+        let at = root.as_ref().map_or(start, |root| root.place(root.at, steps.iter().map(String::as_str)));
+        let pointer = if problem.pointer.is_empty() { "/" } else { &problem.pointer };
+        report.add(at, problem.code, format!("{}, at {pointer}", problem.detail));
+    }
+    report.into_findings()
+}
+
+/// What sound files contradict each other in: an app declared twice, a host that selects two environments.
+pub fn conflicts(manifests: &[Manifest]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut apps: HashMap<&AppName, &Manifest> = HashMap::new();
+    let mut hosts: HashMap<String, (&Manifest, &EnvironmentName)> = HashMap::new();
+    for manifest in manifests {
+        let mut report = Report::new(&manifest.file);
+        if let Some(first) = apps.insert(&manifest.app, manifest) {
+            let at = manifest.root.place(manifest.root.at, ["app"]);
+            report.add(at, "app_duplicate", format!("the app \"{}\" is already in {}", manifest.app, first.file));
+        }
+        for environment in &manifest.environments {
+            for (index, host) in environment.edge.hosts.iter().enumerate() {
+                let owner = hosts.entry(host.to_ascii_lowercase()).or_insert((manifest, &environment.name));
+                if owner.0.app != manifest.app {
+                    let at = environment.node.place(environment.place, ["hosts", &index.to_string()]);
+                    let detail =
+                        format!("the host \"{host}\" already selects {}/{} in {}", owner.0.app, owner.1, owner.0.file);
+                    report.add(at, "host_duplicate", detail);
+                }
+            }
+        }
+        findings.extend(report.into_findings());
+    }
+    findings
+}
+
+/// A suggestion for an unknown name, as findings have them.
+pub fn did_you_mean<'n>(word: &str, names: impl IntoIterator<Item = &'n str> + Clone) -> Option<String> {
+    suggest::help(word, names)
+}
+
+/// The reference tokens of a JSON pointer.
+fn steps(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
 }

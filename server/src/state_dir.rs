@@ -143,8 +143,9 @@ impl StateDir {
             }
             _ => {}
         }
-        let older = generations.iter().min_by_key(|(_, stored)| stored.as_ref().map_or(0, |stored| stored.number));
-        let (target, _) = older.expect("an environment has two generations, broken or not");
+        let age = |(_, stored): &(PathBuf, Option<Stored>)| stored.as_ref().map_or(0, |stored| stored.number);
+        let [first, second] = &generations;
+        let (target, _) = if age(first) <= age(second) { first } else { second };
         let result = self.replace(target, number, bytes);
         if result.is_err() {
             // A half-written file is only litter, but on a full disk litter matters.

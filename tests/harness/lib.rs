@@ -1,4 +1,15 @@
-//! What several tests share.
+//! What the end-to-end tests are made of: scripted upstreams, raw clients, whole gateways; no test
+//! lives here.
+#![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking, everywhere")]
+
+pub mod binary;
+pub mod client;
+pub mod origin;
+pub mod world;
+
+pub use client::{Client, Response};
+pub use origin::{Origin, Seen};
+pub use world::{World, WorldBuilder};
 
 /// The content of a snapshot in the tests of the state directory: another one for each number, and long
 /// enough that a write of it can be cut.

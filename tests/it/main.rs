@@ -1,7 +1,22 @@
-//! End-to-end stories, one claim per test.
+//! Behaviour through the public doors only: sockets, processes, files. One claim per test.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::needless_pass_by_value, clippy::format_collect, reason = "documents are built as they read best")]
+#![expect(clippy::cast_precision_loss, reason = "statistics over counts far below 2^52")]
 
+mod arch;
+mod cli;
+mod engine_caps;
+mod engine_properties;
+mod engine_statistics;
+mod gateway;
 mod health;
+mod host;
+mod live;
 mod ops;
+mod process;
 mod rig;
+mod snapshot_format;
 mod state;
+mod swap;
+mod vectors;
 mod watch;

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::rig::{Rig, Setup, manifest, request};
+use crate::rig::{Rig, Setup, eventually, manifest, request};
 
 fn started() -> Rig {
     Setup::new().file("bascule.yaml", Some(&manifest("1.0.0"))).start()
@@ -32,8 +32,9 @@ fn an_edge_that_never_had_a_snapshot_is_live_but_neither_ready_nor_healthy() {
     assert_eq!(rig.get("/livez").status, 200);
     assert_eq!((rig.get("/readyz").status, rig.get("/api/health").status), (503, 503));
     std::fs::write(rig.path("bascule.yaml"), manifest("1.0.0")).expect("writable");
-    rig.until_version("1.0.0");
-    assert_eq!((rig.get("/readyz").status, rig.get("/api/health").status), (200, 200));
+    let statuses = || (rig.get("/readyz").status, rig.get("/api/health").status);
+    eventually("it is ready and healthy", statuses, |statuses| *statuses == (200, 200));
+    assert_eq!(rig.only(), Some((1, "1.0.0".to_owned())));
 }
 
 #[test]
@@ -51,8 +52,8 @@ fn metrics_are_in_the_open_metrics_format() {
     let metrics = rig.get("/metrics");
     assert!(metrics.head.contains("application/openmetrics-text; version=1.0.0"), "{}", metrics.head);
     assert!(metrics.body.ends_with("# EOF\n"));
-    assert!(metrics.body.contains("bascule_snapshot_number{app=\"web\",environment=\"production\"} 1\n"));
-    assert!(metrics.body.contains("engine=\"native\"} 1\n"));
+    assert!(metrics.body.contains("bascule_snapshot_number{app=\"web\",environment=\"production\"} 1.0\n"));
+    assert!(metrics.body.contains("engine=\"native\"} 1.0\n"));
 }
 
 #[test]

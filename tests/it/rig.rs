@@ -13,6 +13,7 @@ use serde_json::Value;
 use server::config::secret::KeySource;
 use server::gateway::control::{Control, Parts};
 use server::gateway::health::{HealthRegistry, ReleaseHealth};
+use server::gateway::mailbox::Swapped;
 use server::gateway::metrics::Metrics;
 use server::gateway::publish::{Worker, release_health};
 use server::host::{Engine, LoadedSnapshot};
@@ -82,11 +83,11 @@ impl Worker for RecordingWorker {
         Ok((seen, held))
     }
 
-    fn install(&self, (seen, held): Self::State) -> oneshot::Receiver<Instant> {
+    fn install(&self, (seen, held): Self::State) -> oneshot::Receiver<Swapped> {
         let (done, ack) = oneshot::channel();
-        self.recorder.installed.lock().unwrap().push(seen);
-        *self.recorder.held.lock().unwrap() = held;
-        done.send(Instant::now()).expect("the publisher waits");
+        self.recorder.installed.lock().expect("no holder panics").push(seen);
+        *self.recorder.held.lock().expect("no holder panics") = held;
+        done.send(Swapped { at: Instant::now(), stall: Duration::ZERO }).expect("the publisher waits");
         ack
     }
 }
@@ -107,12 +108,14 @@ pub(crate) struct Setup {
     pub(crate) module: Option<PathBuf>,
     pub(crate) engine: Engine,
     pub(crate) state_dir: Option<Arc<StateDir>>,
+    pub(crate) roots: rustls::RootCertStore,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        Self { folder, files: Vec::new(), module: None, engine: Engine::native(), state_dir: None }
+        let roots = rustls::RootCertStore::empty();
+        Self { folder, files: Vec::new(), module: None, engine: Engine::native(), state_dir: None, roots }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -155,7 +158,7 @@ impl Setup {
             state_dir: self.state_dir,
             metrics: Arc::new(Metrics::default()),
             health: Arc::clone(&health),
-            tls: tls(),
+            tls: tls(self.roots),
             draining: draining.clone(),
             access_log_dropped: Box::new(|| 0),
         };
@@ -165,11 +168,11 @@ impl Setup {
     }
 }
 
-fn tls() -> Arc<rustls::ClientConfig> {
+fn tls(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().expect("ring has them");
-    Arc::new(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Rig {
@@ -179,7 +182,7 @@ impl Rig {
 
     /// What the worker runs now.
     pub(crate) fn runs(&self) -> Vec<Seen> {
-        self.recorder.installed.lock().unwrap().last().cloned().unwrap_or_default()
+        self.recorder.installed.lock().expect("no holder panics").last().cloned().unwrap_or_default()
     }
 
     /// Number and version of the only environment.
@@ -192,7 +195,7 @@ impl Rig {
 
     /// How many states the worker was given.
     pub(crate) fn installs(&self) -> usize {
-        self.recorder.installed.lock().unwrap().len()
+        self.recorder.installed.lock().expect("no holder panics").len()
     }
 
     #[track_caller]

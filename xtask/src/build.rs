@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::process::{run_as_talk, timed};
+use crate::setup::Toolchain;
 use crate::workspace::Workspace;
 use crate::{module, setup};
 
@@ -17,23 +18,19 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     crate::no_arguments(args)?;
     let workspace = Workspace::load()?;
     with_module(&workspace)?;
+    module::fits(&workspace)?;
     timed("release build", || {
-        run_as_talk(workspace.cargo().args([
-            "build",
-            "--locked",
-            "--release",
-            "--package",
-            "server",
-            "--bin",
-            "bascule",
-        ]))
+        module::precompile(&workspace, &["--release"])?;
+        let arguments = "build --locked --release --package server --bin bascule";
+        run_as_talk(workspace.cargo().args(arguments.split(' ')))
     })?;
     println!("{}", workspace.target.join("release/bascule").display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// What every build of `server` needs first.
-pub(crate) fn with_module(workspace: &Workspace) -> Result<()> {
+/// What every build of `server` needs first. Answers the toolchain that built the module.
+pub(crate) fn with_module(workspace: &Workspace) -> Result<Toolchain> {
     let toolchain = setup::toolchain(workspace)?;
-    module::build(workspace, toolchain)
+    module::build(workspace, toolchain)?;
+    Ok(toolchain)
 }

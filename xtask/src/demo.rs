@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 
 use crate::build::with_module;
+use crate::module;
 use crate::process::{run_as_talk, timed};
 use crate::workspace::Workspace;
 
@@ -18,7 +19,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     with_module(&workspace)?;
     timed("build", || {
-        run_as_talk(workspace.cargo().args(["build", "--locked", "--package", "server", "--bin", "bascule"]))
+        module::precompile(&workspace, &[])?;
+        run_as_talk(workspace.cargo().args("build --locked --package server --bin bascule".split(' ')))
     })?;
     let args = args.strip_prefix(&["--".to_owned()]).unwrap_or(args);
     let binary = workspace.target.join("debug/bascule");

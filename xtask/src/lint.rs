@@ -11,8 +11,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::build::with_module;
+use crate::module;
 use crate::process::{run_as_talk, say, timed};
-use crate::setup::WASM;
+use crate::setup::{Toolchain, WASM};
 use crate::workspace::Workspace;
 
 pub(crate) const SUMMARY: &str = "rustfmt, clippy, rustdoc, cargo-deny, cargo-machete and our own rules";
@@ -26,11 +27,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A check by name.
-type Check = (&'static str, fn(&Workspace) -> Result<()>);
+/// A check by name; it gets the toolchain that built the module.
+type Check = (&'static str, fn(&Workspace, Toolchain) -> Result<()>);
 
 const CHECKS: &[Check] = &[
-    ("tidy", tidy::check),
+    ("tidy", |workspace, _| tidy::check(workspace)),
+    ("size of the module", |workspace, _| module::fits(workspace)),
     ("rustfmt", rustfmt),
     ("clippy", clippy),
     ("clippy of the module", clippy_of_the_module),
@@ -43,10 +45,10 @@ const CHECKS: &[Check] = &[
 pub(crate) fn all() -> Result<()> {
     let workspace = Workspace::load()?;
     // `server` does not compile without the module.
-    with_module(&workspace)?;
+    let toolchain = with_module(&workspace)?;
     let mut failed = Vec::new();
     for (name, check) in CHECKS {
-        if let Err(error) = timed(&format!("lint: {name}"), || check(&workspace)) {
+        if let Err(error) = timed(&format!("lint: {name}"), || check(&workspace, toolchain)) {
             say(format_args!("lint: {name} FAILED: {error:#}"));
             failed.push(*name);
         }
@@ -54,33 +56,37 @@ pub(crate) fn all() -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
 }
 
-fn rustfmt(workspace: &Workspace) -> Result<()> {
+fn rustfmt(workspace: &Workspace, _: Toolchain) -> Result<()> {
     run_as_talk(workspace.cargo().args(["fmt", "--all", "--check"]))
 }
 
-fn clippy(workspace: &Workspace) -> Result<()> {
+fn clippy(workspace: &Workspace, _: Toolchain) -> Result<()> {
     let args = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"];
     run_as_talk(workspace.cargo().args(args))
 }
 
-/// The module again for its own target, where `cfg` and the size of `usize` are others. With the active toolchain: the
-/// Debian one has no clippy, and checking needs the target's std only, not a linker.
-fn clippy_of_the_module(workspace: &Workspace) -> Result<()> {
+/// The module again for its own target, where `cfg` and the size of `usize` are others.
+fn clippy_of_the_module(workspace: &Workspace, toolchain: Toolchain) -> Result<()> {
+    if toolchain != Toolchain::Active {
+        // Debian's toolchain has no clippy, and a clippy cannot use the std of another compiler.
+        say("lint: NOT run for the module's own target: the toolchain with clippy has no std for it");
+        return Ok(());
+    }
     let args = ["clippy", "--locked", "--package", "edge-module", "--target", WASM, "--", "-Dwarnings"];
     run_as_talk(workspace.cargo().args(args))
 }
 
-fn rustdoc(workspace: &Workspace) -> Result<()> {
+fn rustdoc(workspace: &Workspace, _: Toolchain) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo.args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     run_as_talk(cargo.env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-fn machete(workspace: &Workspace) -> Result<()> {
+fn machete(workspace: &Workspace, _: Toolchain) -> Result<()> {
     run_as_talk(tools::MACHETE.command(workspace)?.current_dir(&workspace.root))
 }
 
-fn deny(workspace: &Workspace) -> Result<()> {
+fn deny(workspace: &Workspace, _: Toolchain) -> Result<()> {
     let mut deny = tools::DENY.command(workspace)?;
     deny.current_dir(&workspace.root).args([
         "--locked",

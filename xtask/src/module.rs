@@ -1,8 +1,8 @@
 //! Building the edge module, and refusing one that breaks its contract.
 //!
 //! Owns the flags of that build and its size budget. Invariant: the file at [`placed`] was built from this tree and
-//! has no imports, one memory, at least a mebibyte of stack and fits the budget; `server`'s build script embeds that
-//! file and nothing else.
+//! has no imports, one memory and at least a mebibyte of stack; `server`'s build script embeds that file and nothing
+//! else. A module over its budget works and is only not fit to be released: [`fits`] decides that apart.
 
 mod anatomy;
 
@@ -17,8 +17,9 @@ use crate::process::{run_as_talk, say};
 use crate::setup::{Toolchain, WASM};
 use crate::workspace::Workspace;
 
-/// DESIGN.md section 9: what a page or a Worker is willing to load before its first decision.
-const BUDGET: usize = 200 * 1024;
+/// What the module may weigh, so that growth is a decision and not an accident. The goal is 200 KiB; reading and
+/// checking snapshot documents inside the module is most of the difference.
+const BUDGET: usize = 480 * 1024;
 /// A list of a few hundred items overflowed 64 KiB in other projects' modules; a mebibyte is also the linker's default,
 /// stated here because the contract asks for it.
 const STACK: u32 = 1024 * 1024;
@@ -40,14 +41,36 @@ pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<()> {
     check(&bytes)?;
     let placed = placed(workspace);
     let written = place(&placed, &bytes)?;
-    let kibibytes = bytes.len().div_ceil(1024);
     let news = if written { "new" } else { "unchanged" };
-    say(format_args!(
-        "module: {} ({kibibytes} of {} KiB, {news})",
-        workspace.relative(&placed).display(),
-        BUDGET / 1024
-    ));
+    say(format_args!("module: {} ({news}, {})", workspace.relative(&placed).display(), size(bytes.len())));
     Ok(())
+}
+
+/// Whether the module in its place is within the budget.
+pub(crate) fn fits(workspace: &Workspace) -> Result<()> {
+    let bytes = fs::metadata(placed(workspace))?.len();
+    within_budget(usize::try_from(bytes)?)
+}
+
+fn within_budget(bytes: usize) -> Result<()> {
+    if bytes > BUDGET {
+        bail!("the edge module is over its budget: {}", size(bytes));
+    }
+    Ok(())
+}
+
+fn size(bytes: usize) -> String {
+    format!("{} of {} KiB", bytes.div_ceil(1024), BUDGET / 1024)
+}
+
+/// Leaves machine code for this processor beside the module, for `server` to embed, so that a start takes milliseconds.
+/// The program that makes it contains the host, so that code and host cannot disagree on settings; `server` is built
+/// once more after that, and only when the code changed.
+pub(crate) fn precompile(workspace: &Workspace, profile: &[&str]) -> Result<()> {
+    let module = placed(workspace);
+    let mut cargo = workspace.cargo();
+    cargo.args(["run", "--locked"]).args(profile).args(["--package", "server", "--example", "precompile", "--"]);
+    run_as_talk(cargo.arg(&module).arg(module.with_extension("cwasm")))
 }
 
 /// The compiler flags, separated as cargo wants them.
@@ -80,9 +103,6 @@ fn check(bytes: &[u8]) -> Result<()> {
     if stack.is_none_or(|stack| stack < STACK) {
         bail!("the module's stack is {stack:?} bytes and has to be at least {STACK}");
     }
-    if bytes.len() > BUDGET {
-        bail!("the module has {} bytes, {} more than its budget", bytes.len(), bytes.len() - BUDGET);
-    }
     Ok(())
 }
 
@@ -101,7 +121,7 @@ fn place(path: &Path, bytes: &[u8]) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUDGET, STACK, check, place};
+    use super::{BUDGET, STACK, check, place, within_budget};
     use crate::module::anatomy::tests::module;
 
     #[track_caller]
@@ -112,16 +132,21 @@ mod tests {
 
     #[test]
     fn a_module_that_keeps_the_contract_passes() {
-        check(&module(0, 1, STACK, 0)).unwrap();
+        check(&module(0, 1, STACK, 100)).unwrap();
     }
 
     #[test]
-    fn imports_small_stacks_and_excess_size_are_refused() {
+    fn imports_memories_and_small_stacks_are_refused() {
         refused(&module(1, 1, STACK, 0), "1 imports");
         refused(&module(0, 2, STACK, 0), "2 memories");
         refused(&module(0, 1, STACK / 2, 0), "stack");
-        refused(&module(0, 1, STACK, BUDGET), "budget");
         refused(b"\0asm", "malformed");
+    }
+
+    #[test]
+    fn the_budget_is_kept_to_the_byte() {
+        within_budget(BUDGET).unwrap();
+        assert!(within_budget(BUDGET + 1).unwrap_err().to_string().contains("481 of 480 KiB"));
     }
 
     #[test]

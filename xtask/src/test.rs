@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result};
 
 use self::tally::Tally;
 use crate::build::with_module;
-use crate::process::say;
-use crate::setup;
+use crate::process::{run_as_talk, say};
 use crate::workspace::Workspace;
+use crate::{module, setup};
 
 pub(crate) const SUMMARY: &str = "set up, build the module, and run all tests";
 pub(crate) const HELP: &str = "\
@@ -51,8 +51,9 @@ pub(crate) fn all() -> Result<Outcome> {
     let workspace = Workspace::load()?;
     with_module(&workspace)?;
     setup::test_tools()?;
+    module::precompile(&workspace, &[])?;
     // Built first, so that a compiler error is not reported as a failed test.
-    crate::process::run_as_talk(workspace.cargo().args(["test", "--locked", "--workspace", "--no-run"]))?;
+    run_as_talk(workspace.cargo().args("test --locked --workspace --no-run".split(' ')))?;
     let (tally, succeeded) = run_tests(&workspace)?;
     let mut complaints = tally.complaints(&workspace.test_targets());
     if !succeeded && tally.failed == 0 && complaints.is_empty() {

@@ -105,14 +105,39 @@ fn scale(hash: u64) -> u32 {
 mod tests {
     use super::*;
 
-    /// The 64 reference outputs of SipHash-2-4 start so in the paper's test vectors.
+    fn vectors(text: &str, list: &str) -> Vec<serde_json::Value> {
+        let mut file: serde_json::Value = serde_json::from_str(text).unwrap();
+        serde_json::from_value(file[list].take()).unwrap()
+    }
+
     #[test]
-    fn the_hash_is_siphash_2_4() {
+    fn the_hash_has_the_reference_outputs_of_siphash_2_4() {
         let key: [u8; 16] = std::array::from_fn(|i| u8::try_from(i).unwrap());
-        let message: Vec<u8> = (0..15).collect();
-        let mut hasher = SipHasher24::new_with_key(&key);
-        hasher.write(&message);
-        assert_eq!(hasher.finish(), 0xa129_ca61_49be_45e5);
+        let outputs = vectors(include_str!("../../../tests/vectors/siphash.json"), "outputs");
+        assert_eq!(outputs.len(), 64);
+        for (len, output) in (0_u8..).zip(outputs) {
+            let mut hasher = SipHasher24::new_with_key(&key);
+            hasher.write(&(0..len).collect::<Vec<u8>>());
+            // The paper writes bytes in order.
+            assert_eq!(output, format!("{:016x}", hasher.finish().swap_bytes()), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn every_bucketing_vector_has_its_hash() {
+        let cases = vectors(include_str!("../../../tests/vectors/bucketing.json"), "cases");
+        assert!(cases.len() >= 100);
+        for case in cases {
+            let text = |field: &str| case[field].as_str().unwrap();
+            let byte = |i: usize| u8::from_str_radix(&text("key")[2 * i..2 * i + 2], 16).unwrap();
+            let domain = if text("domain") == "flag" { Domain::Flag } else { Domain::Traffic };
+            let key = BucketingKey::new(std::array::from_fn(byte));
+            let bucketer = Bucketer::new(&key, domain, text("salt"), text("source"));
+            let mut hasher = bucketer.0;
+            write_field(&mut hasher, text("value").as_bytes());
+            assert_eq!(format!("{:016x}", hasher.finish()), text("hash"), "{case}");
+            assert_eq!(case["bucket"], bucketer.bucket(text("value").as_bytes()), "{case}");
+        }
     }
 
     #[test]

@@ -6,12 +6,15 @@ use crate::attribute::Attributes;
 use crate::context::Value;
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, VariantIndex};
-use crate::limits::{MAX_DEPTH, MAX_PARTS, MAX_VALUES};
-use crate::operator::Operator;
+use crate::limits::{MAX_DEPTH, MAX_PARTS, MAX_VARIANTS};
+use crate::operator::{Ledger, Operator};
 use crate::problem::Problems;
 use crate::snapshot::wire::ConditionWire;
 use crate::time::format_rfc3339;
 use crate::trace::Trace;
+
+/// Variants of a reference that are compared in one step.
+const NAMED_PER_STEP: u64 = 16;
 
 /// A condition with every reference resolved to an index.
 #[derive(Debug)]
@@ -135,7 +138,7 @@ pub(crate) trait Resolve {
 /// Compiles conditions and keeps account of what they need.
 pub(crate) struct Compiler<'c> {
     pub(crate) attributes: &'c mut Attributes,
-    pub(crate) values: &'c mut usize,
+    pub(crate) ledger: &'c mut Ledger,
     pub(crate) resolve: &'c dyn Resolve,
     pub(crate) demand: Demand,
 }
@@ -147,10 +150,16 @@ impl Compiler<'_> {
     }
 
     fn nested(&mut self, wire: &ConditionWire, depth: usize, problems: &mut Problems) -> Option<Condition> {
+        self.ledger.count_condition();
+        if problems.is_full() || self.ledger.is_overdrawn() {
+            return None;
+        }
         if problems.over("levels in a condition", depth, MAX_DEPTH) {
             return None;
         }
         self.demand.depth = self.demand.depth.max(depth);
+        // Looking at a condition is work even when nothing is in it.
+        self.demand.cost = self.demand.cost.saturating_add(1);
         let forms = [
             wire.all.is_some(),
             wire.any.is_some(),
@@ -231,8 +240,12 @@ impl Compiler<'_> {
             return None;
         };
         self.demand.references.push(Reference::Flag(flag));
+        self.demand.cost = self.demand.cost.saturating_add(is.len() as u64 / NAMED_PER_STEP);
         if is.is_empty() {
             problems.at("is", |p| p.add("variants_empty", format!("name at least one variant of `{key}`")));
+        }
+        if problems.at("is", |problems| problems.over("variants in a reference", is.len(), MAX_VARIANTS)) {
+            return None;
         }
         let resolve = self.resolve;
         let variants: Vec<_> = is
@@ -257,11 +270,7 @@ impl Compiler<'_> {
             return None;
         };
         let values = wire.values.as_deref().unwrap_or_default();
-        *self.values += values.len();
-        if problems.at("values", |problems| problems.over("values in a condition", values.len(), MAX_VALUES)) {
-            return None;
-        }
-        let compiled = Operator::compile(op, values, problems);
+        let compiled = Operator::compile(op, values, self.ledger, problems);
         let subject = if attr == "now" {
             Subject::Now
         } else {
@@ -271,7 +280,7 @@ impl Compiler<'_> {
         if matches!(subject, Subject::Now) && !operator.is_time() {
             problems.at("op", |p| p.add("operator_unfit", "`now` is compared with `before` and `after` only"));
         }
-        self.demand.cost += operator.cost();
+        self.demand.cost = self.demand.cost.saturating_add(operator.cost());
         Some(Condition::Test(Box::new(Test { subject, name: Operator::name(op), operator, negated })))
     }
 }

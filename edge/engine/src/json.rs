@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::context::{RequestContext, Value};
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, FlagOutcome, Route};
+use crate::flag::Flag;
 use crate::snapshot::Snapshot;
 use crate::text::canonical;
 use crate::time::parse_rfc3339;
@@ -152,8 +153,10 @@ pub fn evaluate(snapshot: &Snapshot, context: &JsonContext, options: &EvaluateOp
         let outcomes: Vec<FlagOutcome> = selected(snapshot, options.flags)
             .map(|index| {
                 let outcome = evaluation.flag(index);
-                let key = snapshot.flag(index).map_or("", |flag| flag.key().as_str());
-                flag_traces.insert(key.to_owned(), evaluation.trace.take().into());
+                let trace = evaluation.trace.take();
+                if let Some(flag) = snapshot.flag(index) {
+                    flag_traces.insert(flag.key().as_str().to_owned(), trace.into());
+                }
                 outcome
             })
             .collect();
@@ -210,11 +213,13 @@ fn write(
     }
     write_bucket(route.bucket, out);
     out.extend_from_slice(b",\"flags\":{");
-    for (i, outcome) in flags.enumerate() {
+    // An index of another snapshot names no flag here and is left out.
+    let known = flags.filter_map(|outcome| Some((snapshot.flag(outcome.flag)?, outcome)));
+    for (i, (flag, outcome)) in known.enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        write_flag(snapshot, &outcome, out);
+        write_flag(flag, &outcome, out);
     }
     out.push(b'}');
     if let Some(trace) = trace {
@@ -237,8 +242,7 @@ fn write_unit(snapshot: &Snapshot, context: &RequestContext<'_>, route: &Route, 
     out.push(b'}');
 }
 
-fn write_flag(snapshot: &Snapshot, outcome: &FlagOutcome, out: &mut Vec<u8>) {
-    let Some(flag) = snapshot.flag(outcome.flag) else { return };
+fn write_flag(flag: &Flag, outcome: &FlagOutcome, out: &mut Vec<u8>) {
     field(out, "", flag.key().as_str());
     let Some(variant) = flag.variant(outcome.variant) else {
         out.extend_from_slice(b":null");

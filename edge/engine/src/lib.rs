@@ -4,7 +4,7 @@
 //! to the same bytes. It is the only evaluator in the project: gateway, Worker, console and tests
 //! all call it.
 //!
-//! A snapshot is checked once ([`parse`], [`check`]) and then decides for ever: [`decide`] is
+//! A snapshot is checked once ([`parse()`], [`check()`]) and then decides for ever: [`decide()`] is
 //! total, it neither fails nor panics, whatever the request holds.
 //!
 //! ```

@@ -16,7 +16,7 @@ pub struct InvalidName {
 
 impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} is {}", self.what, self.rule)
+        write!(f, "{} is {}", self.what, self.rule)
     }
 }
 
@@ -90,39 +90,39 @@ macro_rules! name {
 
 name!(
     /// A site or service with hosts, e.g. `web`.
-    AppName, "app name", is_label, LABEL
+    AppName, "an app name", is_label, LABEL
 );
 name!(
     /// `development`, `staging`, `production` or an own one.
-    EnvironmentName, "environment name", is_label, LABEL
+    EnvironmentName, "an environment name", is_label, LABEL
 );
 name!(
     /// A region such as `eu`.
-    RegionName, "region name", is_label, LABEL
+    RegionName, "a region name", is_label, LABEL
 );
 name!(
     /// The key of a flag, e.g. `new-checkout`.
-    FlagKey, "flag key", is_key, KEY
+    FlagKey, "a flag key", is_key, KEY
 );
 name!(
     /// The key of one of a flag's values, e.g. `on`.
-    VariantKey, "variant key", is_key, KEY
+    VariantKey, "a variant key", is_key, KEY
 );
 name!(
     /// The key of a named condition, e.g. `staff`.
-    SegmentKey, "segment key", is_key, KEY
+    SegmentKey, "a segment key", is_key, KEY
 );
 name!(
     /// The id of an immutable build, e.g. `web-1.5.0`.
-    ReleaseId, "release id", is_key, KEY
+    ReleaseId, "a release id", is_key, KEY
 );
 name!(
     /// The id of a targeting or routing rule, stable under reordering.
-    RuleId, "rule id", is_key, KEY
+    RuleId, "a rule id", is_key, KEY
 );
 name!(
     /// Which bucketing key an environment uses; never the key itself.
-    KeyId, "key id", is_key, KEY
+    KeyId, "a key id", is_key, KEY
 );
 
 /// One of the two places that a release can hold in an environment.

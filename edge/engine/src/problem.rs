@@ -67,7 +67,7 @@ impl Problems {
     #[inline(never)]
     pub(crate) fn add(&mut self, code: &'static str, detail: impl Into<String>) {
         // A poisoned document can be wrong in every line; nobody reads past this many.
-        if self.found.len() < crate::limits::MAX_PROBLEMS {
+        if !self.is_full() {
             self.found.push(Problem { pointer: self.pointer(), code, detail: detail.into() });
         }
     }
@@ -88,6 +88,11 @@ impl Problems {
             Some(value) if self.found.is_empty() => Ok(value),
             _ => Err(self.found),
         }
+    }
+
+    /// Whether no further problem would be recorded: looking for more is not worth it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= crate::limits::MAX_PROBLEMS
     }
 
     /// Whether nothing is wrong so far.

@@ -1,6 +1,6 @@
 //! A snapshot: everything an edge needs for one environment; validated, immutable, indexed.
 //!
-//! There is no public constructor but [`check`]. What holds a `Snapshot` may rely on: references
+//! There is no public constructor but [`check()`]. What holds a `Snapshot` may rely on: references
 //! resolve, ranges tile, caps hold, the active slot has a release.
 
 mod check;
@@ -10,13 +10,11 @@ mod parse;
 mod read;
 pub mod wire;
 
-use rustc_hash::FxHashMap;
-
 use crate::attribute::Attribute;
 use crate::condition::Condition;
 use crate::decision::{FlagIndex, ReleaseIndex, UnitIndex};
 use crate::flag::Flag;
-use crate::names::{AppName, EnvironmentName, FlagKey, ReleaseId, SegmentKey};
+use crate::names::{AppName, EnvironmentName, ReleaseId, SegmentKey};
 use crate::traffic::Traffic;
 use crate::unit::{UnitList, UnitSource};
 use wire::{EdgeWire, TimeoutsWire, UpstreamWire};
@@ -42,7 +40,6 @@ pub struct Snapshot {
     active_release: Release,
     segments: Box<[(SegmentKey, Condition)]>,
     flags: Box<[Flag]>,
-    flag_index: FxHashMap<FlagKey, FlagIndex>,
     forwarded: Box<[FlagIndex]>,
     edge: EdgeWire,
 }
@@ -129,7 +126,8 @@ impl Snapshot {
 
     /// The index of the flag with this key.
     pub fn flag_index(&self, key: &str) -> Option<FlagIndex> {
-        self.flag_index.get(key).copied()
+        let position = self.flags.binary_search_by(|flag| flag.key.as_str().cmp(key)).ok()?;
+        u32::try_from(position).ok().map(FlagIndex)
     }
 
     /// The flags that the edge decides for each request, by key.

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::context::Value;
+use crate::limits::MAX_SCALAR_BYTES;
 
 /// Room for the longest canonical number: sign, 21 digits or `0.00000` with 17 digits.
 const NUMBER_BYTES: usize = 40;
@@ -39,11 +40,12 @@ pub(crate) fn canonical(value: Value<'_>) -> Option<Text<'_>> {
     }
 }
 
-/// The number a value stands for: a number, or text that is a finite decimal number as a whole.
+/// The number a value stands for: a number, or text that is a finite decimal number as a whole and not
+/// longer than numbers are.
 pub(crate) fn number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Number(number) => Some(number),
-        Value::Text(bytes) => parse_number(std::str::from_utf8(bytes).ok()?),
+        Value::Text(bytes) if bytes.len() <= MAX_SCALAR_BYTES => parse_number(std::str::from_utf8(bytes).ok()?),
         _ => None,
     }
 }

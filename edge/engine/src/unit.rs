@@ -4,7 +4,7 @@ use crate::attribute::{Attribute, Attributes};
 use crate::bucket::Bucketer;
 use crate::context::{RequestContext, Value};
 use crate::decision::UnitIndex;
-use crate::limits::{MAX_UNIT_SOURCES, MAX_UNIT_SOURCES_TOTAL};
+use crate::limits::{MAX_UNIT_BYTES, MAX_UNIT_SOURCES, MAX_UNIT_SOURCES_TOTAL};
 use crate::problem::Problems;
 use crate::text::canonical;
 
@@ -72,8 +72,9 @@ impl UnitSources {
         attributes: &mut Attributes,
         problems: &mut Problems,
     ) -> UnitList {
+        problems.over("unit sources in a list", wire.len(), MAX_UNIT_SOURCES);
         let mut names = vec![TARGETING_KEY];
-        names.extend(wire.iter().map(String::as_str));
+        names.extend(wire.iter().take(MAX_UNIT_SOURCES).map(String::as_str));
         if !wire.iter().any(|name| name == MINTED) {
             names.push(MINTED);
         }
@@ -89,7 +90,9 @@ impl UnitSources {
         if wire.is_empty() {
             problems.add("unit_empty", "name at least one unit source, or leave the list out to use the environment's");
         }
-        self.list(&wire.iter().map(String::as_str).collect::<Vec<_>>(), 0, attributes, problems)
+        problems.over("unit sources in a list", wire.len(), MAX_UNIT_SOURCES);
+        let names: Vec<_> = wire.iter().take(MAX_UNIT_SOURCES).map(String::as_str).collect();
+        self.list(&names, 0, attributes, problems)
     }
 
     /// `implied` names come before those of the document and do not count for its pointers.
@@ -100,18 +103,18 @@ impl UnitSources {
         attributes: &mut Attributes,
         problems: &mut Problems,
     ) -> UnitList {
-        if problems.over("unit sources in a list", names.len(), MAX_UNIT_SOURCES + 2) {
-            return UnitList { entries: Box::default() };
-        }
-        let entries = names.iter().enumerate().map(|(i, name)| {
-            problems.at(i.saturating_sub(implied), |problems| {
-                if names.iter().take(i).any(|before| before == name) {
-                    problems.add("unit_duplicate", format!("the unit source `{name}` is in the list twice"));
+        let mut entries: Vec<Entry> = Vec::with_capacity(names.len());
+        for (i, name) in names.iter().enumerate() {
+            let entry = problems.at(i.saturating_sub(implied), |problems| {
+                let entry = self.entry(name, attributes, problems);
+                if entries.iter().any(|before| before.hashed_as == entry.hashed_as) {
+                    problems.add("unit_duplicate", format!("the unit source `{name:.100}` is in the list twice"));
                 }
-                self.entry(name, attributes, problems)
-            })
-        });
-        UnitList { entries: entries.collect() }
+                entry
+            });
+            entries.push(entry);
+        }
+        UnitList { entries: entries.into() }
     }
 
     fn entry(&mut self, name: &str, attributes: &mut Attributes, problems: &mut Problems) -> Entry {
@@ -122,12 +125,13 @@ impl UnitSources {
         let attribute = match normal.split_once(':') {
             _ if normal == TARGETING_KEY => TARGETING_KEY.to_owned(),
             Some((kind @ ("header" | "cookie"), key)) if !key.is_empty() => format!("{kind}.{key}"),
-            Some(("attribute", key)) if !key.is_empty() => key.to_owned(),
+            // `now` is the host's clock and no attribute.
+            Some(("attribute", key)) if !key.is_empty() && key != "now" => key.to_owned(),
             _ => {
                 problems.add(
                     "unit_source_unknown",
                     format!(
-                        "`{name}` is no unit source; write header:NAME, cookie:NAME, attribute:NAME or targetingKey"
+                        "`{name:.100}` is no unit source; write header:NAME, cookie:NAME, attribute:NAME or targetingKey"
                     ),
                 );
                 TARGETING_KEY.to_owned()
@@ -149,12 +153,16 @@ impl UnitSources {
 }
 
 impl UnitList {
-    /// The first present value: a scalar that is not the empty text.
+    /// The first present value: a scalar that is neither the empty text nor too long.
     #[inline]
     pub(crate) fn find<'a>(&self, context: &RequestContext<'a>) -> Option<Unit<'a>> {
         self.entries.iter().enumerate().find_map(|(position, entry)| {
             let value = context.value(usize::from(entry.attribute));
-            let present = !matches!(value, Value::Missing | Value::List(_) | Value::Text([]));
+            let present = match value {
+                Value::Missing | Value::List(_) => false,
+                Value::Text(text) => (1..=MAX_UNIT_BYTES).contains(&text.len()),
+                Value::Number(_) | Value::Bool(_) => true,
+            };
             present.then_some(Unit { source: entry.source, position, value })
         })
     }

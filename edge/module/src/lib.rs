@@ -40,7 +40,6 @@ static STATE: Global = Global(UnsafeCell::new(State {
     decision: Decision { route: NOWHERE, flags: Vec::new() },
 }));
 
-#[expect(clippy::mut_from_ref, reason = "the one place that turns the static into a reference")]
 fn state() -> &'static mut State {
     // SAFETY: exports are not reentrant (there are no imports to call back through) and each takes
     // this reference once, so it is unique while an export runs.

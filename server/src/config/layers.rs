@@ -136,9 +136,9 @@ impl Layers {
     /// Lays the layers over each other. Reads the file, and the files of secrets; nothing else.
     pub fn resolve(&self) -> Resolved {
         let mut resolved = Resolved::default();
-        let mut texts = self.from_file(&mut resolved.problems);
-        texts.extend(self.from_variables(&mut resolved));
-        texts.extend(self.from_flags());
+        let mut texts = self.file_texts(&mut resolved.problems);
+        texts.extend(self.variable_texts(&mut resolved));
+        texts.extend(self.flag_texts());
         for setting in setting::ALL {
             let (texts, origin) = texts.remove(setting.key).unwrap_or_else(|| (defaults(setting), Origin::Default));
             for text in &texts {
@@ -152,7 +152,7 @@ impl Layers {
         resolved
     }
 
-    fn from_flags(&self) -> Texts {
+    fn flag_texts(&self) -> Texts {
         let named = setting::ALL.iter().filter_map(|setting| {
             let flag = setting.flag?;
             Some((setting.key, (self.flags.get(flag)?.clone(), Origin::Flag(flag))))
@@ -160,7 +160,7 @@ impl Layers {
         named.collect()
     }
 
-    fn from_variables(&self, resolved: &mut Resolved) -> Texts {
+    fn variable_texts(&self, resolved: &mut Resolved) -> Texts {
         let mut texts = Texts::new();
         let mut known: Vec<String> = OTHER_VARIABLES.map(str::to_owned).into();
         for setting in setting::ALL {
@@ -206,7 +206,7 @@ impl Layers {
         }
     }
 
-    fn from_file(&self, problems: &mut Vec<Problem>) -> Texts {
+    fn file_texts(&self, problems: &mut Vec<Problem>) -> Texts {
         let named = self.file.clone().or_else(|| self.variables.get(FILE_VARIABLE).map(PathBuf::from));
         let Some(path) = named else { return Texts::new() };
         let text = match read(&path) {

@@ -76,8 +76,9 @@ impl KeySource {
                     hash.update(name);
                 }
                 let digest: [u8; 32] = hash.finalize().into();
-                let (key, _) = digest.split_first_chunk().expect("32 bytes begin with 16");
-                BucketingKey::new(*key)
+                let mut key = [0; 16];
+                key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+                BucketingKey::new(key)
             }
         }
     }

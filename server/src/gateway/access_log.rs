@@ -268,7 +268,7 @@ mod tests {
 
     /// Says that it was entered and blocks until the test lets it go.
     struct Stuck {
-        entered: mpsc::Sender<()>,
+        entered: mpsc::SyncSender<()>,
         go: mpsc::Receiver<()>,
     }
 
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_is_stuck_costs_lines_and_not_time() {
-        let ((entered, is_entered), (release, go)) = (mpsc::channel(), mpsc::channel());
+        let ((entered, is_entered), (release, go)) = (mpsc::sync_channel(100), mpsc::sync_channel(0));
         let (log, writer) = start(Stuck { entered, go }, 4);
         log.write(&entry());
         is_entered.recv().expect("the writer takes the first line");

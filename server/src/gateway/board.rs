@@ -79,6 +79,8 @@ pub struct SwapStats {
     pub slowest: Duration,
     /// The last such time.
     pub last: Duration,
+    /// The longest time that a worker did nothing but swap.
+    pub longest_stall: Duration,
 }
 
 /// The report.
@@ -136,8 +138,10 @@ impl Board {
     }
 
     /// A publication was acknowledged by all workers.
-    pub fn published(&self, took: Duration) {
-        let swaps = &mut self.lock().swaps;
+    pub fn published(&self, took: Duration, stall: Duration) {
+        let mut report = self.lock();
+        let swaps = &mut report.swaps;
+        swaps.longest_stall = swaps.longest_stall.max(stall);
         swaps.publications += 1;
         swaps.last = took;
         swaps.slowest = swaps.slowest.max(took);
@@ -206,7 +210,7 @@ mod tests {
     fn the_slowest_publication_is_remembered() {
         let board = Board::default();
         for millis in [2, 9, 1] {
-            board.published(Duration::from_millis(millis));
+            board.published(Duration::from_millis(millis), Duration::ZERO);
         }
         let swaps = board.report().swaps;
         assert_eq!((swaps.publications, swaps.last.as_millis(), swaps.slowest.as_millis()), (3, 1, 9));

@@ -168,7 +168,8 @@ impl AsyncRead for ClientIo {
                     this.gate.take(buffer.remaining(), |bytes| buffer.put_slice(bytes));
                     return Poll::Ready(Ok(()));
                 }
-                Next::End => return Poll::Ready(Ok(())),
+                // The end would have the parser drop the answer; the answer itself ends the connection.
+                Next::End => return Poll::Pending,
                 Next::Fail(why) => {
                     this.link.body_broken(why);
                     return Poll::Ready(Err(ErrorKind::InvalidData.into()));

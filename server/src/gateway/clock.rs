@@ -143,16 +143,13 @@ impl Deadlines {
     pub(super) fn timer(self: &Rc<Self>, connection: Option<Rc<Connection>>) -> Timer {
         let mut rows = self.rows.borrow_mut();
         let fresh = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, connection };
-        let row = match rows.free.pop() {
-            Some(row) => {
-                rows.rest[row as usize] = fresh;
-                row
-            }
-            None => {
-                rows.due.push(NEVER);
-                rows.rest.push(fresh);
-                u32::try_from(rows.rest.len() - 1).expect("fewer rows than descriptors")
-            }
+        let row = if let Some(row) = rows.free.pop() {
+            rows.rest[row as usize] = fresh;
+            row
+        } else {
+            rows.due.push(NEVER);
+            rows.rest.push(fresh);
+            u32::try_from(rows.rest.len() - 1).expect("fewer rows than descriptors")
         };
         Timer { deadlines: Rc::clone(self), row }
     }
@@ -203,14 +200,10 @@ impl Deadlines {
         let due = rows.rest[at].soft.min(rows.rest[at].hard);
         let was_armed = rows.due[at] != NEVER;
         rows.due[at] = due;
-        match (was_armed, due != NEVER) {
-            (false, true) => {
-                if self.armed.replace(self.armed.get() + 1) == 0 {
-                    self.some_armed.notify_one();
-                }
-            }
-            (true, false) => self.armed.set(self.armed.get() - 1),
-            _ => {}
+        let is_armed = due != NEVER;
+        let armed = self.armed.get() + usize::from(is_armed) - usize::from(was_armed);
+        if self.armed.replace(armed) == 0 && armed > 0 {
+            self.some_armed.notify_one();
         }
     }
 }

@@ -130,11 +130,11 @@ impl<W: Worker + 'static> Control<W> {
         };
         let sources =
             HealthSources { board: Arc::clone(&board), health: parts.health, state_dir: parts.state_dir.clone() };
-        let observer = Arc::new(Observer { sources, observed: Arc::new(observed), draining: parts.draining });
+        let answers = Arc::new(Observer { sources, observed: Arc::new(observed), draining: parts.draining });
         let stop = CancellationToken::new();
         let (stopped, tls) = (stop.clone(), parts.tls);
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            runtime.block_on(run(ops, observer, wanted, tls, stopped));
+            runtime.block_on(run(ops, answers, wanted, tls, stopped));
         })?;
         let sources = Sources {
             files: parts.files,
@@ -175,8 +175,8 @@ async fn run(
     tls: Arc<rustls::ClientConfig>,
     stop: CancellationToken,
 ) {
-    let probes = TaskTracker::new();
-    let mut prober = Prober::new(tls, probes.clone());
+    let tasks = TaskTracker::new();
+    let mut prober = Prober::new(tls, tasks.clone());
     let checking = async {
         while wanted.changed().await.is_ok() {
             let targets = wanted.borrow_and_update().clone();
@@ -186,8 +186,8 @@ async fn run(
     let serving = ops.run(observe, stop.clone());
     tokio::join!(stop.run_until_cancelled(checking), serving);
     drop(prober);
-    probes.close();
-    probes.wait().await;
+    tasks.close();
+    tasks.wait().await;
 }
 
 /// What is to be checked: every upstream of a release that a slot holds, where the environment says how.

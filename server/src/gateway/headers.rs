@@ -84,11 +84,8 @@ pub(super) fn forward(from: &HeaderMap, facts: &Facts<'_>, to: &mut impl Sink) {
     let (mut proto, mut host) = (false, false);
     for (name, value) in from {
         match fate(name.as_str()) {
-            Fate::Forward => {
-                if !(*name == "traceparent" && facts.new_traceparent.is_some()) && !is_named(from, name) {
-                    to.forward(name, value);
-                }
-            }
+            Fate::Forward if *name == "traceparent" && facts.new_traceparent.is_some() => {}
+            Fate::Forward if !is_named(from, name) => to.forward(name, value),
             Fate::Trusted if is_trusted => to.forward(name, value),
             Fate::ForwardedProto if is_trusted && !proto && is_scheme(value) => {
                 proto = true;

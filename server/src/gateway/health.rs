@@ -54,6 +54,7 @@ pub struct UpstreamHealth {
     ejected_until: AtomicU64,
     ejections_in_a_row: AtomicU32,
     ejections: AtomicU64,
+    checks: AtomicU64,
     failed_checks: AtomicU64,
 }
 
@@ -111,13 +112,25 @@ impl UpstreamHealth {
         self.ejections.load(Ordering::Relaxed)
     }
 
+    /// How many active checks there were.
+    pub fn checks(&self) -> u64 {
+        self.checks.load(Ordering::Relaxed)
+    }
+
     /// How many active checks failed.
     pub fn failed_checks(&self) -> u64 {
         self.failed_checks.load(Ordering::Relaxed)
     }
 
-    fn check_failed(&self) {
-        self.failed_checks.fetch_add(1, Ordering::Relaxed);
+    fn check_fails(&self) -> bool {
+        self.check_fails.load(Ordering::Relaxed)
+    }
+
+    fn checked(&self, ok: bool) {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        if !ok {
+            self.failed_checks.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn set_check_fails(&self, fails: bool) {

@@ -16,7 +16,7 @@ pub const TARGET_BYTES: usize = 8 * 1024;
 /// Time for a whole request head, counted from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may stay open between two requests. Above the 55 s of common load balancers.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a client may stay silent in the middle of a request body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes per second that a request body must bring on average after the first [`BODY_TIMEOUT`];

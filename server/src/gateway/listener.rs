@@ -1,7 +1,9 @@
-//! Accepting: one listening socket per worker on one port, caps on connections, and a way out that
-//! loses no client.
+//! Accepting: one listening socket per worker on one port, caps on connections, and a way in and a way
+//! out that lose no client.
 //!
-//! The kernel spreads connections over the sockets of a port, also those of a second process. When
+//! A socket is bound at once, so that a port that is taken is noticed, but it listens only when its
+//! worker has something to serve by: a successor takes no request from its predecessor before it can
+//! answer it. The kernel spreads connections over the sockets of a port, also those of a second process. When
 //! a socket closes, the kernel resets what it had queued there. So a draining listener first makes
 //! the kernel ignore new handshakes on it (a socket filter drops every SYN; the client repeats it
 //! after a moment and meets another socket of the port), goes on accepting for a while what had
@@ -33,13 +35,14 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 /// One worker's listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: std::net::TcpListener,
+    socket: Socket,
 }
 
 /// Binds a socket for every worker to the same port; port 0 is chosen by the first.
 pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
     let first = bind_one(address)?;
-    let address = first.socket.local_addr()?;
+    let bound = first.socket.local_addr()?.as_socket();
+    let address = bound.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
     let mut listeners = vec![first];
     for _ in 1..workers {
         listeners.push(bind_one(address)?);
@@ -53,8 +56,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(Listener { socket: socket.into() })
+    Ok(Listener { socket })
 }
 
 /// Open connections of the whole process, and of each client address.
@@ -110,7 +112,12 @@ impl Drop for Counted {
 impl Listener {
     /// Accepts until told to stop, then as the module's documentation says.
     pub(super) async fn run(self, worker: Rc<Worker>, mut stop: oneshot::Receiver<()>) {
-        let listener = match TcpListener::from_std(self.socket) {
+        tokio::select! {
+            () = worker.has_state() => {}
+            _ = &mut stop => return,
+        }
+        let listening = self.socket.listen(BACKLOG).and_then(|()| TcpListener::from_std(self.socket.into()));
+        let listener = match listening {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!(%error, "cannot listen");
@@ -208,6 +215,7 @@ mod tests {
     fn workers_share_a_port() {
         let (address, listeners) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         assert_ne!(address.port(), 0);
-        assert!(listeners.iter().all(|listener| listener.socket.local_addr().unwrap() == address));
+        let bound = listeners.iter().map(|listener| listener.socket.local_addr().unwrap().as_socket());
+        assert!(bound.into_iter().all(|bound| bound == Some(address)));
     }
 }

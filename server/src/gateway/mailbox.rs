@@ -6,15 +6,24 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::metrics::Shard;
 use super::state::WorkerState;
 
+/// A worker has a new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swapped {
+    /// When no request was decided by the old one any more.
+    pub at: Instant,
+    /// For how long the worker did nothing else.
+    pub stall: Duration,
+}
+
 pub(super) enum Message {
-    Install { state: Box<WorkerState>, done: oneshot::Sender<Instant> },
+    Install { state: Box<WorkerState>, done: oneshot::Sender<Swapped> },
     Drain,
 }
 
@@ -49,9 +58,9 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Hands over a prepared state. The receiver gets the instant of the swap; it fails only when
-    /// the worker is gone.
-    pub fn install(&self, state: Box<WorkerState>) -> oneshot::Receiver<Instant> {
+    /// Hands over a prepared state. The receiver hears of the swap; it fails only when the worker is
+    /// gone.
+    pub fn install(&self, state: Box<WorkerState>) -> oneshot::Receiver<Swapped> {
         let (done, acknowledged) = oneshot::channel();
         self.mailbox.post(Message::Install { state, done });
         acknowledged

@@ -31,7 +31,7 @@ const CLASSES: usize = 5;
 const REASONS: usize = 6;
 /// How long the series of a release or flag that no snapshot names any more stay visible, so that
 /// every scraper sees their last value. After that they go: releases come and go for years.
-const FORGET_AFTER: Duration = Duration::from_secs(3600);
+const FORGET_AFTER: Duration = Duration::from_hours(1);
 
 /// A counter with one writer.
 #[derive(Debug, Default)]

@@ -30,7 +30,7 @@ pub mod report;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection: scrapers keep theirs, but nothing needs it for ever, and it bounds what a
 /// reader that takes no bytes can hold.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(5);
 /// Probes, scrapers and a few people.
 const MAX_CONNECTIONS: usize = 128;
 /// After an accept failed, e.g. for lack of descriptors.
@@ -119,17 +119,17 @@ async fn answer(request: &Request<Incoming>, observe: Arc<dyn Observe>) -> Respo
     }
     match request.uri().path() {
         "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => match read(&observe, |observe| observe.health()).await.unready() {
+        "/readyz" => match read(&observe, <dyn Observe>::health).await.unready() {
             None => text(StatusCode::OK, "ok\n"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{reason}\n")),
         },
         "/api/health" => {
-            let report = read(&observe, |observe| observe.health()).await;
+            let report = read(&observe, <dyn Observe>::health).await;
             let status = if report.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             body(status, "application/json", report.json())
         }
         "/metrics" => {
-            let metrics = read(&observe, |observe| observe.metrics()).await;
+            let metrics = read(&observe, <dyn Observe>::metrics).await;
             body(StatusCode::OK, expose::CONTENT_TYPE, metrics)
         }
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /api/health and /metrics\n"),

@@ -15,6 +15,9 @@ use super::metrics::Shard;
 use super::state::WorkerState;
 use super::worker::{Parts, Worker};
 
+/// Old states that wait to be dropped. A worker that finds the reaper this far behind drops its own.
+const REAPER_BACKLOG: usize = 64;
+
 /// What a data plane is started with.
 pub struct Start {
     /// Where to listen; port 0 lets the system choose.
@@ -38,12 +41,12 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Binds the port and starts the workers. They answer 503 until a state is installed.
+    /// Binds the port and starts the workers, which listen when their first state is installed.
     pub fn start(start: Start) -> io::Result<Self> {
         let (address, listeners) = listener::bind(start.address, start.shards.len().max(1))?;
         let config = Arc::new(start.config);
         let caps = Arc::new(Caps::default());
-        let (reaper, states) = mpsc::channel::<Box<WorkerState>>();
+        let (reaper, states) = mpsc::sync_channel::<Box<WorkerState>>(REAPER_BACKLOG);
         let mut threads = vec![spawn("reaper", move || states.into_iter().for_each(drop))?];
         let mut workers = Vec::new();
         for (index, (shard, listener)) in start.shards.into_iter().zip(listeners).enumerate() {

@@ -101,7 +101,7 @@ impl Problem {
 
     /// The problem of an exchange that failed, when nobody else answered for it. `violation` says
     /// what the gate found in the body.
-    pub(super) fn of_fault(fault: &Fault, violation: Option<Reject>) -> Self {
+    pub(super) fn of_fault(fault: Fault, violation: Option<Reject>) -> Self {
         match fault.cause {
             Cause::Connect => NO_UPSTREAM,
             Cause::Broken => problem(StatusCode::BAD_GATEWAY, "upstream_failed", "the upstream closed the connection"),

@@ -66,8 +66,7 @@ enum Failed {
 impl Call<'_> {
     /// Sends the request; the reply, who served it, or the problem to answer with.
     pub(super) async fn run(&self, pump: &mut Pump, waits: &Waits) -> (Result<Reply, Problem>, Option<Serving>) {
-        let shard = &self.worker.shard;
-        let Some(mut serving) = self.choice.serving(shard) else { return (Err(NO_UPSTREAM), None) };
+        let Some(mut serving) = self.choice.serving(&self.worker.shard) else { return (Err(NO_UPSTREAM), None) };
         let mut attempt = Attempt::default();
         loop {
             let failed = match self.attempt(&serving, &attempt, pump, waits).await {
@@ -75,20 +74,21 @@ impl Call<'_> {
                 Err(failed) => failed,
             };
             attempt.number += 1;
-            match self.next(&failed, &serving, &mut attempt, pump) {
-                Some(next) => serving = next,
-                None => {
-                    let outcome = match failed {
-                        Failed::Status(reply) => Ok(reply),
-                        Failed::Fault(fault) => {
-                            if fault.kind().is_some() {
-                                shard.count(Event::NoUpstream);
-                            }
-                            Err(Problem::of_fault(&fault, self.link.body_violation()))
-                        }
-                    };
-                    return (outcome, Some(serving));
+            let Some(next) = self.next(&failed, &serving, &mut attempt, pump) else {
+                return (self.give_up(failed), Some(serving));
+            };
+            serving = next;
+        }
+    }
+
+    fn give_up(&self, failed: Failed) -> Result<Reply, Problem> {
+        match failed {
+            Failed::Status(reply) => Ok(reply),
+            Failed::Fault(fault) => {
+                if fault.kind().is_some() {
+                    self.worker.shard.count(Event::NoUpstream);
                 }
+                Err(Problem::of_fault(fault, self.link.body_violation()))
             }
         }
     }

@@ -19,6 +19,7 @@ use super::board::{Board, Origin};
 use super::breaker::{self, Policy};
 use super::health::{HealthRegistry, ReleaseHealth, ReleaseKey, ReleaseShape};
 use super::hosts;
+use super::mailbox::Swapped;
 use super::scope::Scope;
 use crate::host::LoadedSnapshot;
 use crate::state_dir::{StateDir, StateError};
@@ -36,8 +37,8 @@ pub trait Worker: Send + Sync {
     type State: Send;
     /// Makes a state of these snapshots; not on the worker's thread.
     fn prepare(&self, snapshots: &[LoadedSnapshot]) -> Result<Self::State, Box<dyn std::error::Error + Send + Sync>>;
-    /// Hands the state over. The receiver gets the instant of the swap.
-    fn install(&self, state: Self::State) -> oneshot::Receiver<Instant>;
+    /// Hands the state over. The receiver hears of the swap.
+    fn install(&self, state: Self::State) -> oneshot::Receiver<Swapped>;
 }
 
 /// What is to change, in one step.
@@ -66,6 +67,8 @@ impl Change {
 pub struct Acks {
     /// One per worker.
     pub workers: Vec<Duration>,
+    /// The longest time that a worker did nothing but swap.
+    pub stall: Duration,
 }
 
 impl Acks {
@@ -192,18 +195,21 @@ impl<W: Worker> Publisher<W> {
     fn install(&self, states: Vec<W::State>) -> Result<Acks, PublishError> {
         let started = Instant::now();
         let waiting: Vec<_> = self.workers.iter().zip(states).map(|(worker, state)| worker.install(state)).collect();
-        let workers: Vec<_> = waiting.into_iter().filter_map(|ack| wait(ack, started)).collect();
-        let missing = self.workers.len() - workers.len();
+        let swaps: Vec<_> = waiting.into_iter().filter_map(|ack| wait(ack, started)).collect();
+        let missing = self.workers.len() - swaps.len();
         if missing > 0 {
             return Err(PublishError::Unacknowledged { missing, of: self.workers.len() });
         }
-        Ok(Acks { workers: workers.iter().map(|at| at.saturating_duration_since(started)).collect() })
+        Ok(Acks {
+            workers: swaps.iter().map(|swap| swap.at.saturating_duration_since(started)).collect(),
+            stall: swaps.iter().map(|swap| swap.stall).max().unwrap_or_default(),
+        })
     }
 
     /// What can wait until the workers have it: the report and the disk.
     fn settle(&self, change: Change, acks: Option<&Acks>) {
         if let Some(acks) = acks {
-            self.board.published(acks.slowest());
+            self.board.published(acks.slowest(), acks.stall);
         }
         for (loaded, origin) in change.set {
             let snapshot = loaded.snapshot();
@@ -248,11 +254,11 @@ impl<W: Worker> Publisher<W> {
 }
 
 /// Waits for an acknowledgement without a runtime. `None` when the worker is gone or stuck.
-fn wait(mut ack: oneshot::Receiver<Instant>, started: Instant) -> Option<Instant> {
+fn wait(mut ack: oneshot::Receiver<Swapped>, started: Instant) -> Option<Swapped> {
     let mut looks = 0_u32;
     loop {
         match ack.try_recv() {
-            Ok(at) => return Some(at),
+            Ok(swap) => return Some(swap),
             Err(TryRecvError::Closed) => return None,
             Err(TryRecvError::Empty) if started.elapsed() > ACK_TIMEOUT => return None,
             Err(TryRecvError::Empty) if looks < EAGER_LOOKS => std::thread::yield_now(),
@@ -349,11 +355,12 @@ mod tests {
             Ok(set.iter().map(|loaded| loaded.snapshot().number()).collect())
         }
 
-        fn install(&self, state: Vec<u64>) -> oneshot::Receiver<Instant> {
+        fn install(&self, state: Vec<u64>) -> oneshot::Receiver<Swapped> {
             let (sender, receiver) = oneshot::channel();
             if !self.is_gone.load(Ordering::Relaxed) {
                 self.installed.lock().expect("no panic here").push(state);
-                sender.send(Instant::now()).expect("the publisher waits");
+                let swap = Swapped { at: Instant::now(), stall: Duration::ZERO };
+                sender.send(swap).expect("the publisher waits");
             }
             receiver
         }

@@ -24,7 +24,7 @@ use crate::config::secret::KeySource;
 use crate::host::{Engine, LoadError, LoadedSnapshot, Module};
 use crate::state_dir::StateDir;
 use crate::telemetry;
-use read::Wanted;
+use read::{Content, Wanted};
 use watch::{Found, Unreadable, Watch};
 
 pub mod read;
@@ -77,7 +77,7 @@ impl Drop for SourceThread {
 /// Why a content was refused.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] Unreadable),
     #[error("{0}")]
     Content(String),
@@ -110,7 +110,9 @@ struct FileState {
 /// What an environment runs, as its source wanted it.
 #[derive(Debug)]
 struct Served {
-    wire: SnapshotWire,
+    number: u64,
+    /// A digest, so that a large snapshot is not kept twice.
+    content: Content,
     is_restored: bool,
 }
 
@@ -120,6 +122,8 @@ struct Driver<W> {
     sources: Sources<W>,
     states: BTreeMap<PathBuf, FileState>,
     served: BTreeMap<Scope, Served>,
+    /// Numbers that the state directory had when they were first asked for.
+    stored: BTreeMap<Scope, u64>,
 }
 
 impl<W: Worker + 'static> Sources<W> {
@@ -133,6 +137,7 @@ impl<W: Worker + 'static> Sources<W> {
             sources: self,
             states: BTreeMap::new(),
             served: BTreeMap::new(),
+            stored: BTreeMap::new(),
         };
         driver.begin();
         let stopped = stop.clone();
@@ -178,7 +183,6 @@ impl<W: Worker> Driver<W> {
         match result {
             Ok(()) => {
                 self.sources.board.accepted(&found.path);
-                self.withdraw_orphans();
             }
             Err(refused) => {
                 let reason = telemetry::chain(&refused);
@@ -195,23 +199,34 @@ impl<W: Worker> Driver<W> {
         let wanted = read::read(&found.path, bytes, &self.sources.keys).map_err(Refused::Content)?;
         self.check_owners(&found.path, &wanted)?;
         let scopes: BTreeSet<_> = wanted.iter().map(|wanted| wanted.scope.clone()).collect();
-        let before = self.states.get(&found.path).map(|state| state.scopes.clone()).unwrap_or_default();
-        let mut change = Change { set: Vec::new(), withdraw: before.difference(&scopes).cloned().collect() };
+        let mut change = Change { set: Vec::new(), withdraw: self.leaving(&found.path, &scopes) };
         let mut served = Vec::new();
         for wanted in wanted {
-            let Some(wire) = self.number(wanted) else { continue };
+            let (scope, content) = (wanted.scope.clone(), wanted.content());
+            let Some(wire) = self.number(wanted, content) else { continue };
             change.set.push((self.load(&wire)?, Origin::File(found.path.clone())));
-            served.push(wire);
+            served.push((scope, Served { number: wire.number, content, is_restored: false }));
         }
         let withdrawn = change.withdraw.clone();
         self.publish(change)?;
-        withdrawn.iter().for_each(|scope| drop(self.served.remove(scope)));
-        for wire in served {
-            let scope = Scope::new(wire.app.as_str(), wire.environment.as_str());
-            self.served.insert(scope, Served { wire, is_restored: false });
+        for scope in &withdrawn {
+            self.served.remove(scope);
         }
+        self.served.extend(served);
         self.states.entry(found.path.clone()).or_default().scopes = scopes;
         Ok(())
+    }
+
+    /// What is served no longer when a file asks for these: what it asked for before, and, once no file
+    /// is broken any more, what was restored for a broken one and nobody asked for.
+    fn leaving(&self, path: &Path, scopes: &BTreeSet<Scope>) -> Vec<Scope> {
+        let before = self.states.get(path).map(|state| &state.scopes).into_iter().flatten();
+        let mut others = self.states.iter().filter(|(other, _)| *other != path).map(|(_, state)| state);
+        let is_all_good = others.all(|state| state.is_good);
+        let named = |scope: &Scope| self.states.values().any(|state| state.scopes.contains(scope));
+        let restored = self.served.iter().filter(|(scope, served)| is_all_good && served.is_restored && !named(scope));
+        let leaving: BTreeSet<_> = before.chain(restored.map(|(scope, _)| scope)).collect();
+        leaving.into_iter().filter(|scope| !scopes.contains(scope)).cloned().collect()
     }
 
     fn check_owners(&self, path: &Path, wanted: &[Wanted]) -> Result<(), Refused> {
@@ -225,9 +240,9 @@ impl<W: Worker> Driver<W> {
     }
 
     /// The snapshot to load; `None` when the environment runs it already.
-    fn number(&self, wanted: Wanted) -> Option<SnapshotWire> {
-        let served = self.served.get(&wanted.scope);
-        if served.is_some_and(|served| wanted.is_same_content(&served.wire) && !changes_number(&wanted, &served.wire)) {
+    fn number(&mut self, wanted: Wanted, content: Content) -> Option<SnapshotWire> {
+        let is_number = |served: &Served| !wanted.is_numbered || wanted.wire.number == served.number;
+        if self.served.get(&wanted.scope).is_some_and(|served| served.content == content && is_number(served)) {
             return None;
         }
         if wanted.is_numbered {
@@ -238,15 +253,18 @@ impl<W: Worker> Driver<W> {
     }
 
     /// The highest number that the environment is known to have had; 0 when there is none.
-    fn floor(&self, scope: &Scope) -> u64 {
-        let stored = self.sources.state_dir.as_ref().and_then(|dir| dir.load(scope)).map(|stored| stored.number);
-        self.sources.board.number(scope).into_iter().chain(stored).max().unwrap_or(0)
+    fn floor(&mut self, scope: &Scope) -> u64 {
+        let stored = self.stored.entry(scope.clone()).or_insert_with(|| {
+            let stored = self.sources.state_dir.as_ref().and_then(|dir| dir.load(scope));
+            stored.map_or(0, |stored| stored.number)
+        });
+        self.sources.board.number(scope).unwrap_or(0).max(*stored)
     }
 
-    fn load(&self, wire: &SnapshotWire) -> Result<LoadedSnapshot, Refused> {
+    fn load(&mut self, wire: &SnapshotWire) -> Result<LoadedSnapshot, Refused> {
         let scope = Scope::new(wire.app.as_str(), wire.environment.as_str());
-        if wire.number < self.floor(&scope) {
-            let running = self.floor(&scope);
+        let running = self.floor(&scope);
+        if wire.number < running {
             return Err(PublishError::Older { scope, running, offered: wire.number }.into());
         }
         let document = serde_json::to_vec(wire).map_err(|error| Refused::Content(error.to_string()))?;
@@ -301,26 +319,15 @@ impl<W: Worker> Driver<W> {
                         snapshot.number = wire.number,
                         "serving the last good snapshot from disk"
                     );
-                    self.served.insert(scope, Served { wire, is_restored: true });
+                    let wanted = Wanted { scope: scope.clone(), wire, is_numbered: true };
+                    let (number, content) = (wanted.wire.number, wanted.content());
+                    self.served.insert(scope, Served { number, content, is_restored: true });
                 }
                 Err(refused) => {
                     let reason = telemetry::chain(&refused);
                     tracing::error!(app, environment, reason, "the last good snapshot on disk cannot be used any more");
                 }
             }
-        }
-    }
-
-    /// Withdraws what was restored for a broken file, once every file is good and none names it.
-    fn withdraw_orphans(&mut self) {
-        if self.states.values().any(|state| !state.is_good) {
-            return;
-        }
-        let named = |scope: &Scope| self.states.values().any(|state| state.scopes.contains(scope));
-        let restored = self.served.iter().filter(|(scope, served)| served.is_restored && !named(scope));
-        let withdraw: Vec<_> = restored.map(|(scope, _)| scope.clone()).collect();
-        if self.publish(Change { set: Vec::new(), withdraw: withdraw.clone() }).is_ok() {
-            withdraw.iter().for_each(|scope| drop(self.served.remove(scope)));
         }
     }
 
@@ -362,9 +369,4 @@ impl<W: Worker> Driver<W> {
         let report = self.sources.board.report();
         report.environments.get(scope).map_or(Origin::Direct, |running| running.origin.clone())
     }
-}
-
-/// Whether a document with the same content has another number than what runs.
-fn changes_number(wanted: &Wanted, served: &SnapshotWire) -> bool {
-    wanted.is_numbered && (wanted.wire.number != served.number || wanted.wire.created_at != served.created_at)
 }

@@ -8,7 +8,6 @@
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Instant;
 
 use edge_engine::{ReleaseIndex, Snapshot};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,7 +18,7 @@ use super::board::Board;
 use super::control::{Control, Parts};
 use super::health::{HealthRegistry, ReleaseHealth};
 use super::limits::DataConfig;
-use super::mailbox::WorkerHandle;
+use super::mailbox::{Swapped, WorkerHandle};
 use super::metrics::Metrics;
 use super::plane::{DataPlane, Start};
 use super::publish::{Publisher, Worker, release_health};
@@ -88,7 +87,7 @@ impl Worker for DataWorker {
         Ok(Box::new(WorkerState::new(environments.collect::<Result<_, _>>()?)))
     }
 
-    fn install(&self, state: Self::State) -> oneshot::Receiver<Instant> {
+    fn install(&self, state: Self::State) -> oneshot::Receiver<Swapped> {
         self.handle.install(state)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use edge_engine::wire::{TimeoutsWire, UpstreamProtocol};
-use edge_engine::{AttributeKind, Decision, ReleaseIndex, Route, RouteReason, Slot, Snapshot};
+use edge_engine::{AttributeKind, Decision, RegionName, ReleaseIndex, Route, RouteReason, Slot, Snapshot};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme, Uri};
 use rustls::pki_types::ServerName;
@@ -313,7 +313,7 @@ impl ReleaseRoute {
         for (position, wire) in release.upstreams.iter().enumerate() {
             let target = Target::parse(&wire.url, wire.protocol, with.tls)
                 .ok_or_else(|| PrepareError::Upstream { release: id.to_owned(), url: wire.url.clone() })?;
-            let is_local = region.is_some() && wire.region.as_ref().map(|r| r.as_str()) == region;
+            let is_local = region.is_some() && wire.region.as_ref().map(RegionName::as_str) == region;
             upstreams.push((is_local, UpstreamRoute { index: position, target: Arc::new(target), pool: usize::MAX }));
         }
         // A stable sort: own region first, otherwise as written.

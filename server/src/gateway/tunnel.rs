@@ -18,7 +18,7 @@ use super::upstream::h1::Tunnel;
 use super::worker::Worker;
 
 /// A peer that vanished is noticed after this much silence and a few probes.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Copies until the end.
 pub(super) async fn run(worker: &Worker, link: &Rc<Link>, mut client: ClientIo, early: Bytes, tunnel: Tunnel) {

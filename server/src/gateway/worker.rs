@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::access_log::AccessLog;
 use super::clock::{Deadlines, Exchange};
@@ -19,7 +20,7 @@ use super::ids::Ids;
 use super::limits::DataConfig;
 use super::link::Link;
 use super::listener::{Caps, Listener};
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{Mailbox, Message, Swapped};
 use super::metrics::Shard;
 use super::problem::Problem;
 use super::route::{Choice, Diverted, Serving};
@@ -42,8 +43,9 @@ pub(super) struct Worker {
     pools: RefCell<Vec<Rc<Pool>>>,
     connections: RefCell<Connections>,
     is_draining: Cell<bool>,
+    is_installed: CancellationToken,
     all_closed: Notify,
-    reaper: mpsc::Sender<Box<WorkerState>>,
+    reaper: mpsc::SyncSender<Box<WorkerState>>,
 }
 
 /// Open client connections.
@@ -61,7 +63,7 @@ pub(super) struct Parts {
     pub(super) shard: Arc<Shard>,
     pub(super) caps: Arc<Caps>,
     pub(super) access_log: Option<Arc<dyn AccessLog>>,
-    pub(super) reaper: mpsc::Sender<Box<WorkerState>>,
+    pub(super) reaper: mpsc::SyncSender<Box<WorkerState>>,
 }
 
 impl Worker {
@@ -78,6 +80,7 @@ impl Worker {
             pools: RefCell::default(),
             connections: RefCell::default(),
             is_draining: Cell::new(false),
+            is_installed: CancellationToken::new(),
             all_closed: Notify::new(),
             reaper: parts.reaper,
         })
@@ -111,8 +114,7 @@ impl Worker {
         loop {
             match mailbox.next().await {
                 Message::Install { state, done } => {
-                    self.install(state);
-                    let _ = done.send(Instant::now());
+                    let _ = done.send(self.install(state));
                 }
                 Message::Drain => {
                     self.drain();
@@ -120,8 +122,7 @@ impl Worker {
                     let (worker, mailbox) = (Rc::clone(self), Arc::clone(mailbox));
                     tokio::task::spawn_local(async move {
                         while let Message::Install { state, done } = mailbox.next().await {
-                            worker.install(state);
-                            let _ = done.send(Instant::now());
+                            let _ = done.send(worker.install(state));
                         }
                     });
                     return;
@@ -138,13 +139,22 @@ impl Worker {
     }
 
     /// Swaps in a new state and ends what the old one may no longer do.
-    fn install(&self, mut state: Box<WorkerState>) {
+    fn install(&self, mut state: Box<WorkerState>) -> Swapped {
+        let began = Instant::now();
         self.connect_pools(&mut state);
         let old = self.state.replace(state);
         let state = self.state.borrow();
         self.deadlines.end_exchanges(|exchange| !state.keeps(exchange));
-        // The reaper lives as long as any worker; without it the state is dropped here.
-        let _ = self.reaper.send(old);
+        self.is_installed.cancel();
+        // When the reaper is far behind, the state is dropped here.
+        let _ = self.reaper.try_send(old);
+        let at = Instant::now();
+        Swapped { at, stall: at.saturating_duration_since(began) }
+    }
+
+    /// Waits for the first state.
+    pub(super) async fn has_state(&self) {
+        self.is_installed.cancelled().await;
     }
 
     /// Gives every upstream its pool; pools of upstreams that are gone take nothing back.

@@ -1,7 +1,7 @@
 //! Deciding requests on one worker thread, whatever happens to the module.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use edge_engine::{ContextError, Decision, EvaluateOptions, FlagSelection, JsonContext, RequestContext, Snapshot};
@@ -202,7 +202,7 @@ impl Decider {
 
     fn start_replacing(&self) -> State {
         let loaded = Arc::clone(&self.loaded);
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(1);
         // The decider may be gone by then: it was swapped out, and nobody wants the instance.
         let make = move || drop(sender.send(loaded.instance()));
         match std::thread::Builder::new().name("module-replace".into()).spawn(make) {

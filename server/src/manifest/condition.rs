@@ -53,13 +53,14 @@ impl Read<'_> {
         let flag = fields.optional("flag");
         let is = fields.optional("is");
         let forms = [all, any, not, attr, segment, flag];
-        let mut written = forms.into_iter().flatten();
-        let (Some(form), second) = (written.next(), written.next()) else {
+        let mut written: Vec<&Entry> = forms.into_iter().flatten().collect();
+        written.sort_by_key(|entry| entry.key_at);
+        let Some((form, others)) = written.split_first() else {
             let detail = "a condition has one of the keys all, any, not, attr, segment, flag".to_owned();
             self.report.add(fields.place(), "condition_form", detail);
             return always();
         };
-        if let Some(second) = second {
+        if let Some(second) = others.first() {
             let detail = format!("a condition is either \"{}\" or \"{}\", not both", form.key, second.key);
             let help = "put both into a list under all or any".into();
             self.report.add(second.key_at, "condition_form", detail).help(help);
@@ -140,7 +141,7 @@ impl Read<'_> {
         };
         let help = match meant {
             Some(name) => Some(format!("did you mean \"{name}\"?")),
-            None => suggest::closest(name, OPERATORS)
+            None => suggest::closest(name, &OPERATORS)
                 .map(|name| format!("did you mean \"{name}\"?"))
                 .or_else(|| Some(format!("known here: {}", OPERATORS.join(", ")))),
         };

@@ -129,7 +129,8 @@ pub(super) fn key_name<'n, T>(
 ) -> Option<T> {
     match parse(text) {
         Ok(name) => Some(name),
-        Err(_) if text.is_empty() && report.mentions(at) => None,
+        // The tree has complained about such a key already.
+        Err(_) if matches!(text, "" | "<<") && report.mentions(at) => None,
         Err(rule) => {
             report.add(at, "name_invalid", format!("\"{}\" is not a name: {rule}", excerpt(text)));
             None

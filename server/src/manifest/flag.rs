@@ -82,7 +82,7 @@ impl Flag {
             id: id.unwrap_or_else(|| entry.key.to_string()),
             r#type: r#type.unwrap_or(FlagType::Boolean),
             off_variant: off?,
-            variants,
+            variants: variants.list,
             forward,
             client_visible,
             salt,
@@ -130,20 +130,37 @@ impl Flag {
     }
 }
 
-fn variants(flag: &Entry, written: Option<&Entry>, r#type: FlagType, report: &mut Report) -> Vec<VariantWire> {
+/// The variants of a flag as far as they could be read.
+struct Variants {
+    list: Vec<VariantWire>,
+    /// Whether all could be, so that it may be said what they lack.
+    sound: bool,
+}
+
+impl Variants {
+    /// The variant with this boolean value, when there is exactly one.
+    fn only(&self, value: bool) -> Option<VariantKey> {
+        let mut having = self.list.iter().filter(|variant| variant.value == Value::Bool(value));
+        having.next().filter(|_| having.next().is_none()).map(|variant| variant.key.clone())
+    }
+}
+
+fn variants(flag: &Entry, written: Option<&Entry>, r#type: FlagType, report: &mut Report) -> Variants {
     let entries = fields::entries(written, "\"variants\"", report);
     if !entries.is_empty() {
-        return entries.iter().filter_map(|entry| variant(entry, r#type, report)).collect();
+        let list: Vec<_> = entries.iter().filter_map(|entry| variant(entry, r#type, report)).collect();
+        let sound = list.len() == entries.len();
+        return Variants { list, sound };
     }
-    if r#type != FlagType::Boolean && written.is_none() {
-        let detail = "only a boolean flag has variants by itself (on: true, off: false)".to_owned();
-        report.add(flag.key_at, "key_missing", format!("a flag needs \"variants\": {detail}"));
-        return Vec::new();
+    if r#type != FlagType::Boolean {
+        let detail = "a flag needs \"variants\": only a boolean flag has some by itself (on: true, off: false)";
+        report.add(flag.key_at, "key_missing", detail.to_owned());
+        return Variants { list: Vec::new(), sound: false };
     }
     let named = |(name, value): (&'static str, bool)| {
         VariantKey::new(name).ok().map(|key| VariantWire { key, value: value.into() })
     };
-    BOOLEAN_VARIANTS.into_iter().filter_map(named).collect()
+    Variants { list: BOOLEAN_VARIANTS.into_iter().filter_map(named).collect(), sound: true }
 }
 
 fn variant(entry: &Entry, r#type: FlagType, report: &mut Report) -> Option<VariantWire> {
@@ -157,6 +174,7 @@ fn variant(entry: &Entry, r#type: FlagType, report: &mut Report) -> Option<Varia
     };
     if !fits {
         wrong_value(entry, r#type, &value, report);
+        return None;
     }
     Some(VariantWire { key: key?, value })
 }
@@ -186,34 +204,28 @@ fn wrong_value(entry: &Entry, r#type: FlagType, value: &Value, report: &mut Repo
 fn off_variant(
     flag: &Entry,
     written: Option<&Entry>,
-    variants: &[VariantWire],
+    variants: &Variants,
     declared: &Declared,
     report: &mut Report,
 ) -> Option<VariantKey> {
-    let fallback = || only(variants, false).or_else(|| variants.first().map(|variant| variant.key.clone()));
+    let fallback = || variants.only(false).or_else(|| variants.list.first().map(|variant| variant.key.clone()));
     if let Some(entry) = written {
         let name = fields::text(&entry.value, "a variant", report);
         let name = name.filter(|name| declared.variant(&flag.key, name, entry.value.at, report));
         return name.and_then(|name| VariantKey::new(name).ok()).or_else(fallback);
     }
-    let only = only(variants, false);
-    if only.is_none() && !variants.is_empty() {
+    let only = variants.only(false);
+    if only.is_none() && variants.sound {
         let detail = "a flag needs \"offVariant\": only a boolean flag with one false variant has one by itself".into();
         report.add(flag.key_at, "key_missing", detail);
     }
     only.or_else(fallback)
 }
 
-/// The variant with this boolean value, when there is exactly one.
-fn only(variants: &[VariantWire], value: bool) -> Option<VariantKey> {
-    let mut having = variants.iter().filter(|variant| variant.value == Value::Bool(value));
-    having.next().filter(|_| having.next().is_none()).map(|variant| variant.key.clone())
-}
-
 /// What the targeting of a flag refers to.
 struct Scope<'a> {
     flag: &'a str,
-    variants: &'a [VariantWire],
+    variants: &'a Variants,
     off: Option<&'a VariantKey>,
     declared: &'a Declared,
 }
@@ -270,8 +282,8 @@ fn fallthrough(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> ServeWi
 
 /// Enabled means on; a flag that has no single `true` has to say what it serves.
 fn default_fallthrough(entry: &Entry, enabled: bool, scope: &Scope<'_>, report: &mut Report) -> ServeWire {
-    let on = only(scope.variants, true);
-    if enabled && on.is_none() && !scope.variants.is_empty() {
+    let on = scope.variants.only(true);
+    if enabled && on.is_none() && scope.variants.sound {
         let detail =
             "an enabled flag needs \"fallthrough\": only a boolean flag with one true variant has one by itself";
         report.add(entry.key_at, "key_missing", detail.to_owned());
@@ -326,7 +338,7 @@ fn split(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> Option<Vec<Ra
         report.add(entry.place(), "split_sum", detail);
         sound = false;
     }
-    let order = scope.variants.iter().map(|variant| &variant.key);
+    let order = scope.variants.list.iter().map(|variant| &variant.key);
     let shares = order.filter_map(|key| Some((key.clone(), *shares.get(key.as_str())?)));
     sound.then(|| share::tile(shares))
 }

@@ -5,8 +5,16 @@ const MAX_COMPARED: usize = 2_000;
 /// So many names still fit into one sentence.
 const MAX_LISTED: usize = 20;
 
-/// The name that `word` is most likely a slip of, if any is close enough.
-pub(super) fn closest<'c>(word: &str, names: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+/// The name that `word` is most likely a slip or the beginning of, if any is close enough.
+pub(super) fn closest<'c>(word: &str, names: &(impl IntoIterator<Item = &'c str> + Clone)) -> Option<&'c str> {
+    let begun = || {
+        let mut begun = names.clone().into_iter().take(MAX_COMPARED).filter(|name| name.starts_with(word));
+        begun.next().filter(|_| word.len() >= 3 && begun.next().is_none())
+    };
+    slip(word, names.clone()).or_else(begun)
+}
+
+fn slip<'c>(word: &str, names: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let folded = fold(word);
     let allowed = folded.chars().count().div_ceil(3).clamp(1, 4);
     names
@@ -15,13 +23,13 @@ pub(super) fn closest<'c>(word: &str, names: impl IntoIterator<Item = &'c str>) 
         .filter(|name| name.len().abs_diff(word.len()) <= 2 * allowed)
         .map(|name| (strsim::osa_distance(&folded, &fold(name)), name))
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(distance, name)| (*distance, !name.starts_with(word)))
         .map(|(_, name)| name)
 }
 
 /// A suggestion for an unknown word: the closest name, or all of them when they are few.
 pub(super) fn help<'c>(word: &str, names: impl IntoIterator<Item = &'c str> + Clone) -> Option<String> {
-    if let Some(name) = closest(word, names.clone()) {
+    if let Some(name) = closest(word, &names) {
         return Some(format!("did you mean \"{name}\"?"));
     }
     let listed: Vec<&str> = names.into_iter().take(MAX_LISTED + 1).collect();
@@ -51,6 +59,12 @@ mod tests {
         check("promotes_from", &["hosts", "promotesFrom"], Some("did you mean \"promotesFrom\"?"));
         check("semverGTE", &["semverGt", "semverGte"], Some("did you mean \"semverGte\"?"));
         check("stff", &["beta", "staff"], Some("did you mean \"staff\"?"));
+    }
+
+    #[test]
+    fn a_beginning_finds_its_only_name() {
+        check("prod", &["staging", "production"], Some("did you mean \"production\"?"));
+        check("prod", &["production-eu", "production-us"], Some("known here: production-eu, production-us"));
     }
 
     #[test]

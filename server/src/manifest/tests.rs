@@ -1,9 +1,9 @@
 //! Claims about the file format, each as a text and what comes out of it.
 
-use edge_engine::EnvironmentName;
+use edge_engine::{BucketingKey, EnvironmentName};
 use serde_json::{Value, json};
 
-use super::{Manifest, load, load_all};
+use super::{Manifest, load, load_all, review};
 
 /// The example of the documentation, with every section.
 const EXAMPLE: &str = r#"
@@ -90,7 +90,7 @@ fn the_documented_example_becomes_the_whole_snapshot() {
         "unit": ["header:x-user-id", "cookie:uid"],
         "traffic": {
             "active": "blue", "slots": {"blue": "web-1.4.1", "green": "web-1.5.0"}, "candidateWeight": 50_000,
-            "salt": "traffic", "algorithm": "siphash24-v1",
+            "salt": "web-1.5.0", "algorithm": "siphash24-v1",
             "rules": [{"id": "rule-1", "when": {"segment": "staff"}, "slot": "green"}]
         },
         "releases": {
@@ -176,14 +176,13 @@ fn variants_have_the_values_of_their_type() {
     refused(
         &with_flag("{type: string, variants: {a: 1.10, b: true}, offVariant: a}"),
         &[
-            "5:34 variant_type: the variant \"a\" of a string flag cannot be the number 1.10 | write \"1.10\" in quotes",
-            "5:43 variant_type: the variant \"b\" of a string flag cannot be the boolean true | write \"true\" in quotes",
+            "5:35 variant_type: the variant \"a\" of a string flag cannot be the number 1.10 | write \"1.10\" in quotes",
+            "5:44 variant_type: the variant \"b\" of a string flag cannot be the boolean true | write \"true\" in quotes",
         ],
     );
     refused(
         &with_flag("{variants: {on: yes, off: no}}"),
         &[
-            "5:6 key_missing: a flag needs \"offVariant\": only a boolean flag with one false variant has one by itself",
             "5:22 variant_type: the variant \"on\" of a boolean flag cannot be the text \"yes\" | write true",
             "5:32 variant_type: the variant \"off\" of a boolean flag cannot be the text \"no\" | write false",
         ],
@@ -213,17 +212,17 @@ fn splits_are_laid_out_in_the_order_of_the_variants() {
 fn a_split_must_sum_to_exactly_a_hundred() {
     let flag =
         |split: &str| with_flag(&format!("{{environments: {{production: {{fallthrough: {{split: {split}}}}}}}}}"));
-    refused(&flag("{on: 10, off: 89.9999}"), &["5:50 split_sum: the shares of a split sum to 100, not 99.9999"]);
-    refused(&flag("{on: 100, off: 0.0001}"), &["5:50 split_sum: the shares of a split sum to 100, not 100.0001"]);
+    refused(&flag("{on: 10, off: 89.9999}"), &["5:49 split_sum: the shares of a split sum to 100, not 99.9999"]);
+    refused(&flag("{on: 100, off: 0.0001}"), &["5:49 split_sum: the shares of a split sum to 100, not 100.0001"]);
     refused(
         &flag("{on: 10%, of: 90, off: 0.00001}"),
         &[
-            "5:62 type_mismatch: a percentage is a number from 0 to 100, not \"10%\" | write 10",
-            "5:67 variant_unknown: the flag \"f\" has no variant \"of\" | did you mean \"off\"?",
-            "5:81 share_too_fine: a percentage has at most 4 decimals, not \"0.00001\"",
+            "5:61 type_mismatch: a percentage is a number from 0 to 100, not \"10%\" | write 10",
+            "5:66 variant_unknown: the flag \"f\" has no variant \"of\" | did you mean \"off\"?",
+            "5:79 share_too_fine: a percentage has at most 4 decimals, not \"0.00001\"",
         ],
     );
-    refused(&flag("{on: 100, off: 101}"), &["5:65 out_of_range: a percentage is at most 100, not \"101\""]);
+    refused(&flag("{on: 100, off: 101}"), &["5:71 out_of_range: a percentage is at most 100, not \"101\""]);
 }
 
 #[test]
@@ -355,7 +354,7 @@ flags:
             "10:32 segment_unknown: there is no segment \"stff\" | did you mean \"staff\"?",
             "12:3 key_missing: a release needs \"upstreams\"",
             "12:31 key_unknown: a release has no key \"upstream\" | did you mean \"upstreams\"?",
-            "13:84 choice_unknown: a protocol cannot be \"h2\" | did you mean \"http2\"?",
+            "13:84 choice_unknown: a protocol cannot be \"h2\" | known here: http1, http2",
             "15:35 operator_unknown: there is no operator \"endswith\" | did you mean \"endsWith\"?",
             "19:7 environment_unknown: there is no environment \"prod\" | did you mean \"production\"?",
             "20:36 key_missing: a condition on an attribute needs \"op\"",
@@ -372,12 +371,12 @@ fn a_condition_has_exactly_one_form() {
     };
     refused(
         &segment("{}"),
-        &["3:26 condition_form: a condition has one of the keys all, any, not, attr, segment, flag"],
+        &["3:20 condition_form: a condition has one of the keys all, any, not, attr, segment, flag"],
     );
     refused(
         &segment("{segment: staff, attr: x, op: exists}"),
         &[
-            "3:40 condition_form: a condition is either \"attr\" or \"segment\", not both | put both into a list under all or any",
+            "3:43 condition_form: a condition is either \"segment\" or \"attr\", not both | put both into a list under all or any",
         ],
     );
     refused(&segment("{all: [], op: eq}"), &["3:36 key_unknown: \"op\" belongs to a condition with \"attr\""]);
@@ -456,7 +455,7 @@ fn yaml_itself_is_checked() {
 fn a_syntax_error_does_not_hide_the_next_document() {
     let findings = load_all("app: [a\n---\nap: b\n", "f.yaml").unwrap_err();
     let codes: Vec<_> = findings.iter().map(|finding| (finding.line, finding.code)).collect();
-    assert_eq!(codes, [(2, "yaml_syntax"), (3, "key_missing"), (3, "key_missing"), (3, "key_unknown")]);
+    assert_eq!(codes, [(1, "yaml_syntax"), (3, "key_missing"), (3, "key_missing"), (3, "key_unknown")]);
 }
 
 #[test]
@@ -469,30 +468,28 @@ fn an_alias_stands_for_what_it_names() {
 
 #[test]
 fn an_alias_bomb_is_refused_before_it_is_walked() {
-    let mut yaml = String::from("app: a\nenvironments: {}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n");
-    for level in 1..20 {
-        let previous = format!("*x{}", level - 1);
-        yaml.push_str(&format!("x{level}: &x{level} [{}]\n", vec![previous; 10].join(", ")));
-    }
+    let first = String::from("app: a\nenvironments: {}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n");
+    let yaml = (1..20).fold(first, |yaml, level| {
+        let previous = vec![format!("*x{}", level - 1); 10].join(", ");
+        yaml + &format!("x{level}: &x{level} [{previous}]\n")
+    });
     let findings = load_all(&yaml, "f.yaml").unwrap_err();
     assert!(findings.iter().any(|finding| finding.code == "limit_exceeded"), "{findings:?}");
 }
 
 #[test]
 fn depth_is_bounded_also_through_aliases() {
-    let deep = format!("app: a\nenvironments: {}x{}\n", "[".repeat(200), "]".repeat(200));
+    let deep = format!("app: a\nenvironments: {{}}\nx: {}{}\n", "[".repeat(200), "]".repeat(200));
     assert_eq!(load_all(&deep, "f.yaml").unwrap_err()[0].code, "limit_exceeded");
-    let mut chained = String::from("app: a\nx0: &x0 [a]\n");
-    for level in 1..400 {
-        chained.push_str(&format!("x{level}: &x{level} [*x{}]\n", level - 1));
-    }
+    let first = String::from("app: a\nx0: &x0 [a]\n");
+    let chained = (1..400).fold(first, |yaml, level| yaml + &format!("x{level}: &x{level} [*x{}]\n", level - 1));
     let findings = load_all(&chained, "f.yaml").unwrap_err();
     assert!(findings.iter().any(|finding| finding.code == "limit_exceeded"), "{findings:?}");
 }
 
 #[test]
 fn findings_are_bounded() {
-    let keys: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
+    let keys: String = (0..5_000).fold(String::new(), |keys, n| keys + &format!("k{n}: 1\n"));
     let findings = load_all(&keys, "f.yaml").unwrap_err();
     assert_eq!(findings.len(), 1_001);
     assert_eq!(findings.last().unwrap().code, "too_many_problems");
@@ -510,5 +507,75 @@ fn ten_thousand_flags_are_read_in_time_linear_in_their_number() {
     let snapshot = production(&yaml);
     assert_eq!(snapshot["flags"].as_object().unwrap().len(), 10_001);
     let range = &snapshot["flags"]["flag-9"]["fallthrough"]["split"][0];
-    assert_eq!((range["from"].as_u64(), range["to"].as_u64()), (Some(0), Some(100_000)));
+    assert_eq!(*range, json!({"variant": "on", "from": 0, "to": 100_000}));
+}
+
+/// The findings of readers and engine together, as `line:column code`.
+#[track_caller]
+fn reviewed(yaml: &str, expected: &[&str]) {
+    let findings = review(yaml, "f.yaml", |_, _| BucketingKey::new([1; 16])).err().unwrap_or_default();
+    let lines: Vec<String> = findings.iter().map(|f| format!("{}:{} {}", f.line, f.column, f.code)).collect();
+    assert_eq!(lines, expected, "{findings:#?}");
+}
+
+#[test]
+fn the_documented_example_is_sound() {
+    reviewed(EXAMPLE, &[]);
+    let manifest = manifest(EXAMPLE);
+    let production = EnvironmentName::new("production").unwrap();
+    let snapshot = manifest.check(&production, &BucketingKey::new([1; 16])).unwrap();
+    assert_eq!(snapshot.traffic().candidate_weight(), 50_000);
+    let nowhere = EnvironmentName::new("productoin").unwrap();
+    let findings = manifest.check(&nowhere, &BucketingKey::new([1; 16])).unwrap_err();
+    assert_eq!(findings[0].suggestion.as_deref(), Some("did you mean \"production\"?"));
+}
+
+#[test]
+fn the_engines_problems_have_places_in_the_file() {
+    let yaml = "app: a
+environments:
+  production:
+    hosts: ['bad host']
+    timeouts: {connectMs: 4000000000}
+    traffic:
+      slots: {blue: r}
+      pin: {maxAgeSeconds: 0}
+      rules: [{when: {attr: ip, op: cidr, values: [10.0.0.0/8, nonsense]}, slot: green}]
+releases:
+  r: {version: 1, upstreams: [{url: 'ftp://h'}]}
+segments:
+  one: {when: {segment: two}}
+  two: {when: {not: {segment: one}}}
+  odd: {when: {any: [{attr: x, op: matches, values: ['ok', '(']}]}}
+flags:
+  f:
+    unit: []
+    environments:
+      production:
+        rules:
+          - {id: same, when: {all: []}, serve: on}
+          - {id: same, when: {attr: x, op: lt, values: [text]}, serve: on}
+";
+    reviewed(
+        yaml,
+        &[
+            "4:13 host_invalid",
+            "5:27 out_of_range",
+            "8:28 out_of_range",
+            "9:64 value_invalid",
+            "9:82 slot_empty",
+            "11:37 upstream_invalid",
+            "13:3 reference_cycle",
+            "15:60 value_invalid",
+            "18:5 unit_empty",
+            "23:18 rule_duplicate",
+            "23:57 value_invalid",
+        ],
+    );
+}
+
+#[test]
+fn a_readers_finding_is_not_said_again_by_the_engine() {
+    let yaml = with_environment("{traffic: {slots: {blue: r1}, rules: [{when: {segment: stff}, slot: blue}]}}");
+    reviewed(&yaml, &["5:70 segment_unknown"]);
 }

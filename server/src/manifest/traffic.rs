@@ -17,7 +17,7 @@ use super::{
 };
 
 const SLOTS: [(&str, Slot); 2] = [("blue", Slot::Blue), ("green", Slot::Green)];
-/// The same for every environment: the environment's own key separates them already.
+/// For an environment without a candidate; the environment's own key separates environments already.
 const DEFAULT_SALT: &str = "traffic";
 
 /// Reads `traffic`; an environment without it has empty slots.
@@ -41,8 +41,10 @@ pub(super) fn traffic(entry: Option<&Entry>, declared: &Declared, report: &mut R
     if let Some(entry) = fields.optional("candidateWeight") {
         wire.candidate_weight = fields::share(&entry.value, "a weight", report).unwrap_or_default();
     }
-    if let Some(salt) = fields.optional("salt").and_then(|entry| fields::text(&entry.value, "a salt", report)) {
-        salt.clone_into(&mut wire.salt);
+    let salt = fields.optional("salt").and_then(|entry| fields::text(&entry.value, "a salt", report));
+    // Each candidate draws its own cohorts, so that it is not always the same users who go first.
+    if let Some(salt) = salt.or(candidate(&wire).map(ReleaseId::as_str)) {
+        wire.salt = salt.to_owned();
     }
     algorithm(fields.optional("algorithm"), report);
     if let Some(entry) = fields.optional("rules") {
@@ -75,6 +77,14 @@ fn slots(entry: Option<&Entry>, declared: &Declared, report: &mut Report) -> Slo
     };
     fields.done(report);
     slots
+}
+
+/// The release in the slot that is not active.
+fn candidate(wire: &TrafficWire) -> Option<&ReleaseId> {
+    match wire.active {
+        Slot::Blue => wire.slots.green.as_ref(),
+        Slot::Green => wire.slots.blue.as_ref(),
+    }
 }
 
 fn release(node: &Node, declared: &Declared, report: &mut Report) -> Option<ReleaseId> {
@@ -180,7 +190,7 @@ fn unit_source(node: &Node, report: &mut Report) -> Option<String> {
 
 fn unknown_unit(source: &str, at: Position, kinds: &[&str], report: &mut Report) {
     let (kind, name) = source.split_once(':').unwrap_or((source, "NAME"));
-    let help = match super::suggest::closest(kind, kinds.iter().copied()) {
+    let help = match super::suggest::closest(kind, &kinds.iter().copied()) {
         Some(kind) => format!("did you mean \"{kind}:{name}\"?"),
         None => "write header:NAME, cookie:NAME, attribute:NAME or targetingKey".to_owned(),
     };

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
     finding::Position,
@@ -47,7 +47,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Vec<Node> {
                 }
             }
             Some(Err(error)) => {
-                builder.report.add(position(*error.marker()), "yaml_syntax", error.info());
+                builder.syntax(&error);
                 builder.open.clear();
                 // Later documents can still be checked; what is left of this one cannot.
                 if !matches!(parser.proceed_next_document(), Ok(true)) {
@@ -156,8 +156,22 @@ impl Builder<'_> {
         if self.open.len() + levels <= MAX_DEPTH {
             return Ok(());
         }
-        self.report.add(at, "limit_exceeded", format!("more than {MAX_DEPTH} levels of nesting"));
+        self.too_deep(at);
         Err(Stop)
+    }
+
+    fn syntax(&mut self, error: &ScanError) {
+        let at = position(*error.marker());
+        match error.kind() {
+            ErrorKind::RecursionLimitExceeded => self.too_deep(at),
+            _ => {
+                self.report.add(at, "yaml_syntax", error.info());
+            }
+        }
+    }
+
+    fn too_deep(&mut self, at: Position) {
+        self.report.add(at, "limit_exceeded", format!("more than {MAX_DEPTH} levels of nesting"));
     }
 
     fn count(&mut self, nodes: usize, at: Position) -> Result<(), Stop> {
@@ -213,20 +227,16 @@ impl Builder<'_> {
 
 /// A key is its text, quoted or not: `true:` and `1.10:` are the names `true` and `1.10`.
 fn key_of(node: Node, report: &mut Report) -> (Arc<str>, Position) {
-    match node.kind {
-        Kind::Scalar(scalar) => {
-            if &*scalar.text == "<<" && scalar.plain {
-                report
-                    .add(node.at, "key_merge", "merge keys are not part of YAML 1.2".to_owned())
-                    .help("repeat the keys, or use an alias for the whole value".into());
-            }
-            (scalar.text, node.at)
-        }
-        _ => {
-            report.add(node.at, "key_invalid", format!("a key is a name, not {}", node.describe()));
-            ("".into(), node.at)
-        }
+    let Kind::Scalar(scalar) = node.kind else {
+        report.add(node.at, "key_invalid", format!("a key is a name, not {}", node.describe()));
+        return ("".into(), node.at);
+    };
+    if &*scalar.text == "<<" && scalar.plain {
+        report
+            .add(node.at, "key_merge", "merge keys are not part of YAML 1.2".to_owned())
+            .help("repeat the keys, or use an alias for the whole value".into());
     }
+    (scalar.text, node.at)
 }
 
 fn position(mark: Marker) -> Position {

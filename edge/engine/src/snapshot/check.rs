@@ -1,27 +1,27 @@
 //! From the wire to a [`Snapshot`], or every problem with its place. Nothing downstream checks again.
 
-use rustc_hash::FxHashMap;
+mod flag;
+mod traffic;
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashSet;
 
 use super::graph::{Graph, Total, Totals};
-use super::wire::{FORMAT, FlagRuleWire, FlagType, FlagWire, RangeWire, SnapshotWire, TrafficWire};
+use super::wire::{FORMAT, FlagWire, SnapshotWire};
 use super::{Snapshot, edge};
 use crate::attribute::Attributes;
-use crate::bucket::{BUCKETS, Bucketer, BucketingKey, Domain, SIPHASH24_V1};
+use crate::bucket::{Bucketer, BucketingKey, Domain, SIPHASH24_V1};
 use crate::condition::{Compiler, Condition, Demand, Reference, Resolve};
 use crate::context::RequestContext;
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
-use crate::flag::{Flag, Prerequisite, Rule, Serve, Variant};
-use crate::limits::{
-    MAX_FLAGS, MAX_PIN_SECONDS, MAX_PREREQUISITES, MAX_REGIONS, MAX_RULES, MAX_SEGMENTS, MAX_TEXT_BYTES,
-    MAX_TOTAL_VALUES, MAX_VARIANT_BYTES, MAX_VARIANTS,
-};
-use crate::names::{ReleaseId, RuleId, SegmentKey, Slot};
+use crate::flag::Flag;
+use crate::limits::{MAX_BULK_COST, MAX_FLAGS, MAX_SEGMENTS};
+use crate::names::{RuleId, SegmentKey};
+use crate::operator::Ledger;
 use crate::problem::{Problem, Problems};
-use crate::split::Split;
 use crate::time::parse_rfc3339;
-use crate::token::TokenKey;
-use crate::traffic::{Pin, RouteRule, Traffic};
 use crate::unit::{UnitList, UnitSources};
 
 /// Checks a snapshot and compiles it under the environment's secret.
@@ -38,28 +38,50 @@ struct Checker<'w> {
     names: Names<'w>,
     attributes: Attributes,
     sources: UnitSources,
-    values: usize,
+    ledger: Ledger,
 }
 
-/// Keys to indices.
+/// Keys to indices: sorted, because whoever writes keys could make an unkeyed hash collide.
 struct Names<'w> {
-    segments: FxHashMap<&'w str, u32>,
-    flags: FxHashMap<&'w str, FlagIndex>,
-    variants: Vec<&'w FlagWire>,
+    releases: Vec<&'w str>,
+    segments: Vec<&'w str>,
+    flags: Vec<&'w str>,
+    variants: Vec<Vec<(&'w str, VariantIndex)>>,
+}
+
+fn sorted<K: std::borrow::Borrow<str>, V>(map: &BTreeMap<K, V>) -> Vec<&str> {
+    map.keys().map(std::borrow::Borrow::borrow).collect()
+}
+
+impl Names<'_> {
+    fn release(&self, id: &str) -> Option<ReleaseIndex> {
+        u16::try_from(self.releases.binary_search(&id).ok()?).ok().map(ReleaseIndex)
+    }
 }
 
 impl Resolve for Names<'_> {
     fn segment(&self, key: &str) -> Option<u32> {
-        self.segments.get(key).copied()
+        u32::try_from(self.segments.binary_search(&key).ok()?).ok()
     }
 
     fn flag(&self, key: &str) -> Option<FlagIndex> {
-        self.flags.get(key).copied()
+        u32::try_from(self.flags.binary_search(&key).ok()?).ok().map(FlagIndex)
     }
 
     fn variant(&self, flag: FlagIndex, key: &str) -> Option<VariantIndex> {
-        variant_index(self.variants.get(flag.0 as usize)?, key)
+        let variants = self.variants.get(flag.0 as usize)?;
+        let position = variants.binary_search_by(|(known, _)| (*known).cmp(key)).ok()?;
+        variants.get(position).map(|(_, index)| *index)
     }
+}
+
+fn sorted_variants(flag: &FlagWire) -> Vec<(&str, VariantIndex)> {
+    let mut variants: Vec<_> = (0..=u16::MAX)
+        .zip(&flag.variants)
+        .map(|(index, variant)| (variant.key.as_str(), VariantIndex(index)))
+        .collect();
+    variants.sort_unstable_by_key(|(key, _)| *key);
+    variants
 }
 
 fn variant_index(flag: &FlagWire, key: &str) -> Option<VariantIndex> {
@@ -84,12 +106,13 @@ impl<'w> Checker<'w> {
             });
         }
         let names = Names {
-            segments: (0..).zip(wire.segments.keys()).map(|(index, key)| (key.as_str(), index)).collect(),
-            flags: (0..).zip(wire.flags.keys()).map(|(index, key)| (key.as_str(), FlagIndex(index))).collect(),
-            variants: wire.flags.values().collect(),
+            releases: sorted(&wire.releases),
+            segments: sorted(&wire.segments),
+            flags: sorted(&wire.flags),
+            variants: wire.flags.values().map(sorted_variants).collect(),
         };
         let (attributes, sources) = (Attributes::default(), UnitSources::default());
-        Some(Self { wire, key, names, attributes, sources, values: 0 })
+        Some(Self { wire, key, names, attributes, sources, ledger: Ledger::new(key) })
     }
 
     fn run(mut self, problems: &mut Problems) -> Option<Snapshot> {
@@ -100,8 +123,10 @@ impl<'w> Checker<'w> {
         let (mut flags, flag_demands) = self.flags(problems);
         let (traffic, traffic_demand) = problems.at("traffic", |problems| self.traffic(&unit, problems));
         edge::check_edge(&wire.edge, problems);
-        problems.over("values in all conditions", self.values, MAX_TOTAL_VALUES);
-
+        self.ledger.check(problems);
+        if problems.is_full() {
+            return None;
+        }
         let graph = Graph { segments: &segment_demands, flags: &flag_demands };
         if let Some(totals) = graph.totals(problems, |reference| self.name(reference)) {
             self.check_totals(&totals, &traffic_demand, problems);
@@ -113,11 +138,13 @@ impl<'w> Checker<'w> {
             flag.bucketers = if flag.splits() { self.bucketers_of(flag, &unit) } else { Box::default() };
         }
         let needs = self.attributes.into_list();
-        let needs_unit = traffic.splits() || flags.iter().any(|flag| flag.splits() && flag.unit.is_none());
-        let minted = if needs_unit { unit.minted(&needs) } else { None };
+        let splits = |flag: &Flag| {
+            let minted = flag.unit.as_ref().is_none_or(|own| own.minted(&needs).is_some());
+            minted && flag.splits() && !flag.is_constant()
+        };
+        let minted = if traffic.splits() || flags.iter().any(splits) { unit.minted(&needs) } else { None };
         let forwarded =
             (0..).zip(wire.flags.values()).filter(|(_, flag)| flag.forward).map(|(i, _)| FlagIndex(i)).collect();
-        let flag_index = (0..).zip(wire.flags.keys()).map(|(index, key)| (key.clone(), FlagIndex(index))).collect();
         let snapshot = Snapshot {
             app: wire.app.clone(),
             environment: wire.environment.clone(),
@@ -133,7 +160,6 @@ impl<'w> Checker<'w> {
             active_release,
             segments,
             flags,
-            flag_index,
             forwarded,
             edge: super::EdgeWire::default(),
         };
@@ -143,10 +169,10 @@ impl<'w> Checker<'w> {
     fn name(&self, reference: Reference) -> String {
         match reference {
             Reference::Segment(index) => {
-                format!("segment {}", self.wire.segments.keys().nth(index as usize).map_or("", |key| key.as_str()))
+                format!("segment {}", self.names.segments.get(index as usize).copied().unwrap_or_default())
             }
             Reference::Flag(index) => {
-                format!("flag {}", self.wire.flags.keys().nth(index.0 as usize).map_or("", |key| key.as_str()))
+                format!("flag {}", self.names.flags.get(index.0 as usize).copied().unwrap_or_default())
             }
         }
     }
@@ -154,7 +180,7 @@ impl<'w> Checker<'w> {
     fn compiler(&mut self) -> Compiler<'_> {
         Compiler {
             attributes: &mut self.attributes,
-            values: &mut self.values,
+            ledger: &mut self.ledger,
             resolve: &self.names,
             demand: Demand::default(),
         }
@@ -164,6 +190,9 @@ impl<'w> Checker<'w> {
         let (mut segments, mut demands) = (Vec::new(), Vec::new());
         problems.at("segments", |problems| {
             for (key, segment) in &self.wire.segments {
+                if problems.is_full() {
+                    break;
+                }
                 let mut compiler = self.compiler();
                 let condition =
                     problems.at(key, |p| p.at("when", |problems| compiler.condition(&segment.when, problems)));
@@ -178,7 +207,11 @@ impl<'w> Checker<'w> {
         let (mut flags, mut demands) =
             (Vec::with_capacity(self.wire.flags.len()), Vec::with_capacity(self.wire.flags.len()));
         problems.at("flags", |problems| {
+            check_ids(&self.wire.flags, problems);
             for (index, (key, wire)) in (0..).zip(&self.wire.flags) {
+                if problems.is_full() {
+                    break;
+                }
                 let (flag, demand) = problems.at(key, |problems| self.flag(FlagIndex(index), key, wire, problems));
                 demands.push(demand);
                 flags.extend(flag);
@@ -187,51 +220,8 @@ impl<'w> Checker<'w> {
         (flags.into(), demands)
     }
 
-    fn flag(
-        &mut self,
-        index: FlagIndex,
-        key: &crate::FlagKey,
-        wire: &FlagWire,
-        problems: &mut Problems,
-    ) -> (Option<Flag>, Demand) {
-        check_algorithm(&wire.algorithm, problems);
-        for (name, text) in [("id", Some(&wire.id)), ("salt", wire.salt.as_ref())] {
-            problems.at(name, |problems| text.map(|text| problems.over("bytes of text", text.len(), MAX_TEXT_BYTES)));
-        }
-        let variants = problems.at("variants", |problems| variants(wire, problems));
-        let off = problems.at("offVariant", |problems| resolve_variant(wire, wire.off_variant.as_str(), problems));
-        let unit = wire
-            .unit
-            .as_ref()
-            .map(|own| problems.at("unit", |problems| self.sources.own(own, &mut self.attributes, problems)));
-        let mut compiler = self.compiler();
-        let prerequisites = problems.at("prerequisites", |problems| prerequisites(wire, &mut compiler, problems));
-        let rules = problems.at("rules", |problems| flag_rules(wire, &mut compiler, problems));
-        let fallthrough = problems.at("fallthrough", |problems| {
-            serve(wire, wire.fallthrough.serve.as_ref(), wire.fallthrough.split.as_deref(), problems)
-        });
-        let demand = compiler.demand;
-        let (Some(off), Some(fallthrough)) = (off, fallthrough) else { return (None, demand) };
-        let flag = Flag {
-            index,
-            key: key.clone(),
-            kind: wire.r#type,
-            variants,
-            off,
-            enabled: wire.enabled,
-            client_visible: wire.client_visible,
-            prerequisites,
-            rules,
-            fallthrough,
-            unit,
-            bucketers: Box::default(),
-            decided: None,
-        };
-        (Some(flag), demand)
-    }
-
     fn bucketers_of(&self, flag: &Flag, environment: &UnitList) -> Box<[Bucketer]> {
-        let wire = self.names.variants.get(flag.index.0 as usize);
+        let wire = self.wire.flags.get(&flag.key);
         let salt = wire.map_or("", |wire| wire.salt.as_ref().unwrap_or(&wire.id));
         let unit = flag.unit.as_ref().unwrap_or(environment);
         unit.hashed_names().map(|source| Bucketer::new(self.key, Domain::Flag, salt, source)).collect()
@@ -244,125 +234,24 @@ impl<'w> Checker<'w> {
             }
         });
         let mut forwarded = totals.with(traffic);
+        let mut bulk: u64 = 0;
         problems.at("flags", |problems| {
             for (index, (key, flag)) in (0..).zip(&self.wire.flags) {
                 let total = totals.flag(FlagIndex(index));
                 problems.at(key, |problems| total.check("the flag", problems));
+                bulk = bulk.saturating_add(total.cost);
                 if flag.forward {
                     forwarded.cost = forwarded.cost.saturating_add(total.cost);
                 }
+            }
+            if bulk > MAX_BULK_COST {
+                let detail = format!("all flags take up to {bulk} steps, at most {MAX_BULK_COST} are allowed");
+                problems.add("limit_exceeded", detail);
             }
         });
         problems.at("traffic", |problems| {
             Total { cost: forwarded.cost, ..totals.with(traffic) }.check("routing with all forwarded flags", problems);
         });
-    }
-
-    fn traffic(&mut self, unit: &UnitList, problems: &mut Problems) -> (Option<Traffic>, Demand) {
-        let wire = &self.wire.traffic;
-        check_algorithm(&wire.algorithm, problems);
-        problems.at("salt", |problems| problems.over("bytes of text", wire.salt.len(), MAX_TEXT_BYTES));
-        let active_release = self.slot_release(wire.active, problems);
-        let candidate_release = self.slot_release(wire.active.other(), problems);
-        let weight = problems.at("candidateWeight", |problems| {
-            check_weight(wire.candidate_weight, candidate_release.is_some(), problems)
-        });
-        let regions = self.regions(candidate_release.is_some(), problems);
-        let region = (!regions.is_empty()).then(|| self.attributes.intern("region", problems));
-        let overrides = problems.at("override", |problems| self.overrides(wire, problems));
-        let pin = wire.pin.as_ref().map(|pin| {
-            if !(1..=MAX_PIN_SECONDS).contains(&pin.max_age_seconds) {
-                problems.at("pin", |p| {
-                    p.at("maxAgeSeconds", |p| p.add("out_of_range", format!("must be 1 to {MAX_PIN_SECONDS}")));
-                });
-            }
-            let attribute = self.attributes.intern("cookie.bsc_pin", problems);
-            Pin { attribute, key: self.token_key("p1"), max_age_seconds: i64::from(pin.max_age_seconds) }
-        });
-        let rolled_back = problems.at("rolledBack", |problems| {
-            wire.rolled_back.iter().enumerate().filter_map(|(i, id)| problems.at(i, |p| self.release(id, p))).collect()
-        });
-        let override_key = self.token_key("o1");
-        let key = self.key;
-        let bucketers =
-            unit.hashed_names().map(|source| Bucketer::new(key, Domain::Traffic, &wire.salt, source)).collect();
-        let mut compiler = self.compiler();
-        let rules = problems.at("rules", |problems| route_rules(wire, &mut compiler, problems));
-        let demand = compiler.demand;
-        if active_release.is_none() && self.slot(wire.active).is_none() {
-            problems.at("slots", |p| p.at(wire.active, |p| p.add("slot_empty", "the active slot must hold a release")));
-        }
-        let traffic = active_release.map(|active_release| Traffic {
-            active: wire.active,
-            active_release,
-            candidate_release,
-            weight,
-            regions,
-            region,
-            rules,
-            overrides,
-            override_key,
-            pin,
-            rolled_back,
-            bucketers,
-        });
-        (traffic, demand)
-    }
-
-    fn token_key(&self, kind: &'static str) -> TokenKey {
-        TokenKey::new(self.key, kind, self.wire.app.as_str(), self.wire.environment.as_str())
-    }
-
-    fn slot(&self, slot: Slot) -> Option<&'w ReleaseId> {
-        let slots = &self.wire.traffic.slots;
-        match slot {
-            Slot::Blue => slots.blue.as_ref(),
-            Slot::Green => slots.green.as_ref(),
-        }
-    }
-
-    fn slot_release(&self, slot: Slot, problems: &mut Problems) -> Option<ReleaseIndex> {
-        let id = self.slot(slot)?;
-        problems.at("slots", |problems| problems.at(slot, |problems| self.release(id, problems)))
-    }
-
-    fn release(&self, id: &ReleaseId, problems: &mut Problems) -> Option<ReleaseIndex> {
-        let position = self.wire.releases.keys().position(|known| known == id);
-        if position.is_none() {
-            problems.add("release_unknown", format!("there is no release `{id}`"));
-        }
-        position.and_then(|position| u16::try_from(position).ok()).map(ReleaseIndex)
-    }
-
-    fn regions(&self, has_candidate: bool, problems: &mut Problems) -> FxHashMap<Box<str>, u32> {
-        problems.at("regions", |problems| {
-            problems.over("regions", self.wire.traffic.regions.len(), MAX_REGIONS);
-            let regions = self.wire.traffic.regions.iter();
-            regions
-                .map(|(name, region)| {
-                    let weight = problems.at(name, |p| {
-                        p.at("candidateWeight", |p| check_weight(region.candidate_weight, has_candidate, p))
-                    });
-                    (name.as_str().into(), weight)
-                })
-                .collect()
-        })
-    }
-
-    fn overrides(&mut self, wire: &TrafficWire, problems: &mut Problems) -> Box<[u16]> {
-        let Some(names) = &wire.r#override else { return Box::default() };
-        let sources = [("header", &names.header), ("cookie", &names.cookie), ("query", &names.query)];
-        let mut found = Vec::new();
-        for (kind, name) in sources {
-            let Some(name) = name else { continue };
-            problems.at(kind, |problems| {
-                if name.is_empty() {
-                    problems.add("override_invalid", format!("name the {kind}, or leave it out"));
-                }
-                found.push(self.attributes.intern(&format!("{kind}.{name}"), problems));
-            });
-        }
-        found.into()
     }
 }
 
@@ -380,155 +269,33 @@ fn decide_constants(mut snapshot: Snapshot) -> Snapshot {
     snapshot
 }
 
+/// Two flags of one id would share their default salt: their cohorts would be the same people.
+fn check_ids(flags: &BTreeMap<crate::FlagKey, FlagWire>, problems: &mut Problems) {
+    let mut ids: Vec<(&str, &crate::FlagKey)> = flags.iter().map(|(key, flag)| (flag.id.as_str(), key)).collect();
+    ids.sort_unstable();
+    for (i, (id, key)) in ids.iter().enumerate() {
+        let twin = i.checked_sub(1).and_then(|before| ids.get(before)).filter(|(before, _)| before == id);
+        let (code, detail) = match twin {
+            _ if id.is_empty() => ("flag_id_empty", "a flag has an id that never changes".to_owned()),
+            Some((_, other)) => ("flag_id_duplicate", format!("the flag `{other}` has this id already")),
+            None => continue,
+        };
+        problems.at(*key, |problems| problems.at("id", |problems| problems.add(code, detail)));
+    }
+}
+
 fn check_algorithm(name: &str, problems: &mut Problems) {
     if name != SIPHASH24_V1 {
         problems.at("algorithm", |p| p.add("algorithm_unknown", format!("this edge knows `{SIPHASH24_V1}` only")));
     }
 }
 
-fn check_weight(weight: u32, has_candidate: bool, problems: &mut Problems) -> u32 {
-    if weight > BUCKETS {
-        problems.add("out_of_range", format!("a weight is 0 to {BUCKETS} (100 %)"));
-    }
-    if weight > 0 && !has_candidate {
-        problems.add("slot_empty", "the slot that is not active holds no release to send traffic to");
-    }
-    weight
-}
-
 fn check_rule_ids<'r>(ids: impl Iterator<Item = &'r RuleId>, problems: &mut Problems) {
-    let mut seen = rustc_hash::FxHashSet::default();
+    let mut seen = FxHashSet::default();
     for (i, id) in ids.enumerate() {
         if !seen.insert(id) {
             problems
                 .at(i, |p| p.at("id", |p| p.add("rule_duplicate", format!("another rule has the id `{id}` already"))));
         }
-    }
-}
-
-fn route_rules(wire: &TrafficWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[RouteRule]> {
-    if problems.over("rules", wire.rules.len(), MAX_RULES) {
-        return Box::default();
-    }
-    check_rule_ids(wire.rules.iter().map(|rule| &rule.id), problems);
-    let rules = wire.rules.iter().enumerate().filter_map(|(i, rule)| {
-        problems.at(i, |problems| {
-            let filled = match rule.slot {
-                Slot::Blue => wire.slots.blue.is_some(),
-                Slot::Green => wire.slots.green.is_some(),
-            };
-            if !filled {
-                problems.at("slot", |p| p.add("slot_empty", format!("the slot {} holds no release", rule.slot)));
-            }
-            let when = problems.at("when", |problems| compiler.condition(&rule.when, problems))?;
-            Some(RouteRule { id: rule.id.clone(), when, slot: rule.slot })
-        })
-    });
-    rules.collect()
-}
-
-fn flag_rules(wire: &FlagWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[Rule]> {
-    if problems.over("rules", wire.rules.len(), MAX_RULES) {
-        return Box::default();
-    }
-    check_rule_ids(wire.rules.iter().map(|rule| &rule.id), problems);
-    let mut rule = |rule: &FlagRuleWire, problems: &mut Problems| {
-        let when = problems.at("when", |problems| compiler.condition(&rule.when, problems));
-        let serve = serve(wire, rule.serve.as_ref(), rule.split.as_deref(), problems);
-        Some(Rule { id: rule.id.clone(), when: when?, serve: serve? })
-    };
-    wire.rules.iter().enumerate().filter_map(|(i, wire)| problems.at(i, |problems| rule(wire, problems))).collect()
-}
-
-fn prerequisites(wire: &FlagWire, compiler: &mut Compiler<'_>, problems: &mut Problems) -> Box<[Prerequisite]> {
-    if problems.over("prerequisites", wire.prerequisites.len(), MAX_PREREQUISITES) {
-        return Box::default();
-    }
-    if !wire.prerequisites.is_empty() {
-        compiler.demand.depth = compiler.demand.depth.max(1);
-    }
-    let resolved = wire.prerequisites.iter().enumerate().filter_map(|(i, prerequisite)| {
-        let (flag, is) = problems
-            .at(i, |problems| compiler.flag_reference(prerequisite.flag.as_str(), &prerequisite.is, problems))?;
-        Some(Prerequisite { flag, is })
-    });
-    resolved.collect()
-}
-
-fn serve(
-    flag: &FlagWire,
-    variant: Option<&crate::VariantKey>,
-    split: Option<&[RangeWire]>,
-    problems: &mut Problems,
-) -> Option<Serve> {
-    match (variant, split) {
-        (Some(variant), None) => {
-            problems.at("serve", |problems| resolve_variant(flag, variant.as_str(), problems)).map(Serve::Variant)
-        }
-        (None, Some(ranges)) => problems
-            .at("split", |problems| {
-                Split::try_new(ranges, problems, |problems, range| {
-                    resolve_variant(flag, range.variant.as_str(), problems)
-                })
-            })
-            .map(Serve::Split),
-        _ => {
-            problems.add("serve_form", "exactly one of `serve` and `split` says what is served");
-            None
-        }
-    }
-}
-
-fn resolve_variant(flag: &FlagWire, key: &str, problems: &mut Problems) -> Option<VariantIndex> {
-    let index = variant_index(flag, key);
-    if index.is_none() {
-        let known = flag.variants.iter().map(|variant| variant.key.as_str()).take(10).collect::<Vec<_>>().join(", ");
-        problems.add("variant_unknown", format!("there is no variant `{key}`; there are {known}"));
-    }
-    index
-}
-
-fn variants(wire: &FlagWire, problems: &mut Problems) -> Box<[Variant]> {
-    if wire.variants.is_empty() {
-        problems.add("variants_empty", "a flag has at least one variant");
-    }
-    if problems.over("variants", wire.variants.len(), MAX_VARIANTS) {
-        return Box::default();
-    }
-    let each = wire.variants.iter().enumerate().map(|(i, variant)| {
-        problems.at(i, |problems| {
-            if wire.variants.iter().take(i).any(|before| before.key == variant.key) {
-                problems.at("key", |p| {
-                    p.add("variant_duplicate", format!("another variant has the key `{}`", variant.key));
-                });
-            }
-            let fits = match wire.r#type {
-                FlagType::Boolean => variant.value.is_boolean(),
-                FlagType::String => variant.value.is_string(),
-                FlagType::Number => variant.value.is_number(),
-                FlagType::Object => variant.value.is_object(),
-            };
-            let json = variant.value.to_string();
-            problems.at("value", |problems| {
-                if !fits {
-                    problems.add(
-                        "variant_type",
-                        format!("the value is not of the flag's type `{}`", type_name(wire.r#type)),
-                    );
-                }
-                problems.over("bytes of value", json.len(), MAX_VARIANT_BYTES);
-            });
-            Variant { key: variant.key.clone(), json: json.into() }
-        })
-    });
-    each.collect()
-}
-
-fn type_name(kind: FlagType) -> &'static str {
-    match kind {
-        FlagType::Boolean => "boolean",
-        FlagType::String => "string",
-        FlagType::Number => "number",
-        FlagType::Object => "object",
     }
 }

@@ -59,7 +59,7 @@ impl Graph<'_> {
             }
         }
         if done < nodes.len() {
-            self.report_cycle(&nodes, &waits_for, problems, name);
+            self.report_cycles(&nodes, &waits_for, problems, name);
             return None;
         }
         Some(totals)
@@ -80,8 +80,9 @@ impl Graph<'_> {
         }
     }
 
-    /// Walks among the nodes that wait for ever until one comes again; that closes a cycle.
-    fn report_cycle(
+    /// Follows from each node that waits for ever the first reference that does so too. A walk that
+    /// meets itself closes a cycle; one that meets an earlier walk leads to a cycle reported already.
+    fn report_cycles(
         &self,
         nodes: &[&Demand],
         waits_for: &[usize],
@@ -89,23 +90,42 @@ impl Graph<'_> {
         name: impl Fn(Reference) -> String,
     ) {
         let stuck = |node: usize| waits_for.get(node).is_some_and(|count| *count > 0);
-        let Some(mut node) = (0..nodes.len()).find(|node| stuck(*node)) else { return };
-        let mut path = Vec::new();
-        while !path.contains(&node) {
-            path.push(node);
-            let next =
-                nodes.get(node).and_then(|demand| demand.references.iter().map(|r| self.node(*r)).find(|n| stuck(*n)));
-            let Some(next) = next else { return };
-            node = next;
-        }
-        let cycle = path.iter().skip_while(|seen| **seen != node).chain([&node]);
-        let names: Vec<String> = cycle.map(|node| name(self.reference(*node))).collect();
-        let (object, key) = match self.reference(node) {
-            Reference::Segment(_) => ("segments", name(self.reference(node))),
-            Reference::Flag(_) => ("flags", name(self.reference(node))),
+        let next = |node: usize| {
+            let references = nodes.get(node).into_iter().flat_map(|demand| &demand.references);
+            references.map(|reference| self.node(*reference)).find(|node| stuck(*node))
         };
-        let key = key.split_once(' ').map_or(key.as_str(), |(_, key)| key);
-        let key: Box<str> = key.into();
+        // The walk that came by, counted from 1; 0 = none.
+        let mut walked = vec![0_usize; nodes.len()];
+        for start in (0..nodes.len()).filter(|node| stuck(*node)) {
+            let (walk, mut at, mut path) = (start + 1, start, Vec::new());
+            while let Some(mark) = walked.get_mut(at).filter(|mark| **mark == 0) {
+                *mark = walk;
+                path.push(at);
+                let Some(node) = next(at) else { break };
+                at = node;
+            }
+            if walked.get(at) == Some(&walk) {
+                let cycle: Vec<usize> = path.into_iter().skip_while(|node| *node != at).collect();
+                self.report(&cycle, problems, &name);
+            }
+        }
+    }
+
+    fn report(&self, cycle: &[usize], problems: &mut Problems, name: impl Fn(Reference) -> String) {
+        const NAMED: usize = 10;
+        let Some(first) = cycle.first() else { return };
+        let first = self.reference(*first);
+        let mut names: Vec<String> = cycle.iter().take(NAMED).map(|node| name(self.reference(*node))).collect();
+        if cycle.len() > NAMED {
+            names.push(format!("{} more", cycle.len() - NAMED));
+        }
+        names.push(name(first));
+        let object = match first {
+            Reference::Segment(_) => "segments",
+            Reference::Flag(_) => "flags",
+        };
+        let name = name(first);
+        let key: Box<str> = name.split_once(' ').map_or(name.as_str(), |(_, key)| key).into();
         problems.at(object, |p| {
             p.at(key, |p| p.add("reference_cycle", format!("these refer to each other: {}", names.join(" → "))));
         });

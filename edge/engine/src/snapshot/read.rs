@@ -31,7 +31,8 @@ pub(super) fn tree(json: &[u8]) -> Result<Node<'_>, Vec<Problem>> {
         let detail = format!("{} bytes of snapshot, at most {MAX_SNAPSHOT_BYTES} are allowed", json.len());
         return Err(problem("limit_exceeded", detail));
     }
-    serde_json::from_slice(json).map_err(|error| problem("document_invalid", error.to_string()))
+    // The message may quote the document; a bad one must not flood the log.
+    serde_json::from_slice(json).map_err(|error| problem("document_invalid", format!("{:.500}", error.to_string())))
 }
 
 impl<'de> Deserialize<'de> for Node<'de> {

@@ -94,7 +94,7 @@ impl Chunked {
 
     fn step(&mut self, byte: u8) -> Result<(), Reject> {
         self.state = match (self.state, byte) {
-            (State::Size { digits: 1.. }, b'\r') => State::SizeLf,
+            (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
             (State::Size { digits: 1.. }, b';') => State::Extension,
             (State::Size { digits }, byte) => {
                 let digit = char::from(byte).to_digit(16).ok_or(Reject::ChunkSize)?;
@@ -104,7 +104,6 @@ impl Chunked {
                 self.left = self.left << 4 | u64::from(digit);
                 State::Size { digits: digits + 1 }
             }
-            (State::Extension, b'\r') => State::SizeLf,
             (State::Extension, byte) => {
                 self.extension += 1;
                 if !is_text(byte) || self.extension > MAX_EXTENSION_BYTES {

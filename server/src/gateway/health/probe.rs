@@ -144,14 +144,16 @@ impl Prober {
                 wanted.remove(key);
             } else {
                 token.cancel();
-                // Without a check nothing could ever clear the mark again.
-                running.record.set_check_fails(false);
+                if !wanted.contains_key(key) {
+                    // Without a check nothing could ever clear the mark again.
+                    running.record.set_check_fails(false);
+                }
             }
             same
         });
         for (key, target) in wanted {
             let token = CancellationToken::new();
-            let work = watch(target.clone(), Arc::clone(&self.tls));
+            let work = Box::pin(watch(target.clone(), Arc::clone(&self.tls)));
             let stop = token.clone();
             self.tasks.spawn(async move { stop.run_until_cancelled(work).await });
             self.running.insert(key, (target, token));
@@ -170,15 +172,14 @@ impl Prober {
 }
 
 async fn watch(target: Target, tls: Arc<rustls::ClientConfig>) {
-    let mut streak = Streak::default();
+    // A check that only changed goes on from the verdict of the one before.
+    let mut streak = Streak { unhealthy: target.record.check_fails(), against: 0 };
     let mut ticks = tokio::time::interval(target.check.interval.max(MIN_INTERVAL));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let result = probe(&target, &tls).await;
-        if result.is_err() {
-            target.record.check_failed();
-        }
+        target.record.checked(result.is_ok());
         let Some(unhealthy) = streak.observe(result.is_ok(), &target.check) else { continue };
         target.record.set_check_fails(unhealthy);
         report(&target.key, result.err());
@@ -188,22 +189,26 @@ async fn watch(target: Target, tls: Arc<rustls::ClientConfig>) {
 fn report(key: &UpstreamKey, failure: Option<ProbeError>) {
     let (app, environment) = (key.release.scope.app(), key.release.scope.environment());
     let release = &*key.release.release;
-    match failure {
-        Some(error) => tracing::warn!(
+    if let Some(error) = failure {
+        let error = &error as &dyn std::error::Error;
+        let upstream = &*key.url;
+        tracing::warn!(
             app,
             environment,
             release.id = release,
-            upstream = &*key.url,
-            error = &error as &dyn std::error::Error,
+            upstream,
+            error,
             "an upstream fails its health check and gets no more requests"
-        ),
-        None => tracing::info!(
+        );
+    } else {
+        let upstream = &*key.url;
+        tracing::info!(
             app,
             environment,
             release.id = release,
-            upstream = &*key.url,
+            upstream,
             "an upstream passes its health check again and gets requests"
-        ),
+        );
     }
 }
 

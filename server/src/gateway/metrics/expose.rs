@@ -50,7 +50,8 @@ pub fn render(observed: Arc<Observed>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(observed)));
     let mut text = String::new();
-    text::encode(&mut text, &registry).expect("writing to a string does not fail");
+    // Writing to a string does not fail, and no sample of ours is an error.
+    let _ = text::encode(&mut text, &registry);
     text
 }
 
@@ -84,7 +85,7 @@ impl Collector for Exposition {
 /// One metric with its samples; the labels of each are as many as the definition has.
 struct Samples<'a, const N: usize, V, I> {
     definition: &'a Definition,
-    samples: std::cell::RefCell<Option<I>>,
+    values: std::cell::RefCell<Option<I>>,
     write: fn(&mut MetricEncoder<'_>, V) -> Written,
     labels: std::marker::PhantomData<[V; N]>,
 }
@@ -94,7 +95,7 @@ where
     I: Iterator<Item = ([&'l str; N], V)>,
 {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Written {
-        for (values, value) in self.samples.take().into_iter().flatten() {
+        for (values, value) in self.values.take().into_iter().flatten() {
             let labels: [(&str, &str); N] =
                 std::array::from_fn(|i| (self.definition.labels.get(i).copied().unwrap_or_default(), values[i]));
             if N == 0 {
@@ -121,8 +122,8 @@ fn put<'l, const N: usize, V>(
     let unit = definition.client_unit();
     let kind = definition.client_kind();
     let metric = encoder.encode_descriptor(definition.name, definition.help, unit.as_ref(), kind)?;
-    let samples = std::cell::RefCell::new(Some(samples.into_iter()));
-    Samples { definition, samples, write, labels: std::marker::PhantomData }.encode(metric)
+    let values = std::cell::RefCell::new(Some(samples.into_iter()));
+    Samples { definition, values, write, labels: std::marker::PhantomData }.encode(metric)
 }
 
 fn counters<'l, const N: usize>(
@@ -244,6 +245,7 @@ fn snapshots(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Written {
     counters(encoder, &names::SNAPSHOTS_REFUSED, refused)?;
     let times = [(["last"], report.swaps.last), (["slowest"], report.swaps.slowest)];
     gauges(encoder, &names::PUBLISH_LAST, times.map(|(which, time)| (which, time.as_secs_f64())))?;
+    gauges(encoder, &names::SWAP_STALL, [([], report.swaps.longest_stall.as_secs_f64())])?;
     counters(encoder, &names::STATE_SAVES_FAILED, [([], report.failed_saves)])
 }
 

@@ -94,7 +94,7 @@ metrics! {
     CONNECTIONS_OPEN = Gauge "bascule_connections_open" { }
         "Client connections that are open";
     TUNNELS_OPEN = Gauge "bascule_tunnels_open" { }
-        "WebSockets and other tunnels that are open";
+        "Tunnels that are open, e.g. for web sockets";
     UPSTREAM_CONNECTIONS = Counter "bascule_upstream_connections" { "state" }
         "Connections used towards upstreams, new or reused from the pool";
     RETRIES = Counter "bascule_retries" { }
@@ -117,6 +117,8 @@ metrics! {
         "Contents of a source that were refused, while the last good one went on";
     PUBLISH_LAST = Gauge "bascule_publish" ["seconds"] { "which" }
         "Time until every worker ran a new state: the last one and the slowest";
+    SWAP_STALL = Gauge "bascule_swap_stall" ["seconds"] { }
+        "The longest time that a worker did nothing but swap in a new state";
     STATE_SAVES_FAILED = Counter "bascule_state_saves_failed" { }
         "Snapshots that could not be saved to the state directory";
     UPSTREAM_HEALTHY = Gauge "bascule_upstream_healthy" { "app", "environment", "release", "upstream" }

@@ -176,11 +176,11 @@ fn sources(board: &BoardReport) -> Vec<(String, Check)> {
 /// a candidate, and no probe's restart brings an upstream back. So it is a warning.
 fn upstreams_of(release: &ReleaseHealth, now: u64) -> (String, Check) {
     let key = release.key();
-    let states: Vec<_> = release.upstreams().map(|(url, record)| (url, record.availability(now))).collect();
+    let upstreams: Vec<_> = release.upstreams().map(|(url, record)| (url, record.availability(now))).collect();
     let phase = release.breaker().phase(now);
-    let is_fine = phase == Phase::Closed && states.iter().all(|(_, state)| *state == Availability::Healthy);
+    let is_fine = phase == Phase::Closed && upstreams.iter().all(|(_, state)| *state == Availability::Healthy);
     let upstreams: Map<String, Value> =
-        states.iter().map(|(url, state)| (url.to_string(), Value::from(state.as_str()))).collect();
+        upstreams.iter().map(|(url, state)| (url.to_string(), Value::from(state.as_str()))).collect();
     let status = if is_fine { Status::Healthy } else { Status::Warn };
     let details = json!({"upstreams": upstreams, "breaker": phase.as_str()});
     (format!("upstreams:{}/{}", key.scope, key.release), Check::new(status, details))

@@ -26,7 +26,7 @@ pub const INTERVAL: Duration = Duration::from_millis(50);
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 /// How long after its last change a file is read again at each look: two changes within one tick of
 /// the file system's clock, to the same size, leave the same times behind.
-const RACY: Duration = Duration::from_secs(1);
+const RACY: Duration = Duration::from_secs(2);
 /// File names that a folder is searched for.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
@@ -81,6 +81,15 @@ impl Fingerprint {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         }
+    }
+}
+
+impl Fingerprint {
+    /// How far the last change is from now; also when the clock was set back since. The time of change is
+    /// the kernel's own, which no tool sets.
+    fn age(&self, now: SystemTime) -> Duration {
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
+        now.duration_since(changed).unwrap_or_else(|future| future.duration())
     }
 }
 
@@ -175,7 +184,7 @@ impl File {
             }
         };
         let fingerprint = Fingerprint::of(&before);
-        let settled = before.modified().is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > RACY));
+        let settled = fingerprint.age(now) > RACY;
         if settled && self.pending.is_none() && self.fingerprint.as_ref() == Some(&fingerprint) {
             return None;
         }

@@ -39,7 +39,7 @@ impl Fault {
     }
 
     /// How health counts it; `None` when the upstream is not to blame.
-    pub(in crate::gateway) fn kind(&self) -> Option<FailureKind> {
+    pub(in crate::gateway) fn kind(self) -> Option<FailureKind> {
         match self.cause {
             Cause::Connect => Some(FailureKind::Connect),
             // An idle connection that the upstream closes as we use it again says nothing about it.
@@ -53,12 +53,12 @@ impl Fault {
     /// Whether another connection to the same release may be tried: the pooled connection was dead
     /// before any response, and the upstream cannot have acted on the request, or acting twice
     /// is the same as once.
-    pub(in crate::gateway) fn may_retry(&self, is_repeatable: bool) -> bool {
+    pub(in crate::gateway) fn may_retry(self, is_repeatable: bool) -> bool {
         self.cause == Cause::Broken && self.reused && !self.received && (is_repeatable || !self.sent)
     }
 
     /// Whether the request certainly never reached the upstream.
-    pub(in crate::gateway) fn never_sent(&self) -> bool {
+    pub(in crate::gateway) fn never_sent(self) -> bool {
         self.cause == Cause::Connect || (self.cause == Cause::Broken && !self.sent)
     }
 }

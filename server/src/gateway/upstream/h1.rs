@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::clock::Expired;
+use super::super::headers;
 use super::super::waits::Waits;
 use super::connect::Stream;
 use super::fault::{Cause, Fault};
@@ -27,12 +28,18 @@ pub(in crate::gateway) struct H1 {
     stream: Stream,
     read: BytesMut,
     pub(in crate::gateway) out: Out,
-    pub(in crate::gateway) reused: bool,
-    sent: bool,
-    received: bool,
+    progress: Progress,
     write_failed: bool,
     /// How many connections the pool has open.
     open: Open,
+}
+
+/// How far an exchange got; what a safe retry depends on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    sent: bool,
+    received: bool,
+    reused: bool,
 }
 
 /// What an exchange needs to know about its request.
@@ -50,9 +57,7 @@ impl H1 {
             stream,
             read: BytesMut::new(),
             out: Out::default(),
-            reused: false,
-            sent: false,
-            received: false,
+            progress: Progress::default(),
             write_failed: false,
             open: Open(open),
         })
@@ -69,9 +74,7 @@ impl H1 {
 
     /// Makes the connection ready for its next exchange.
     pub(in crate::gateway) fn reuse(&mut self) {
-        self.reused = true;
-        self.sent = false;
-        self.received = false;
+        self.progress = Progress { reused: true, ..Progress::default() };
     }
 
     /// Whether it can take another exchange.
@@ -80,7 +83,8 @@ impl H1 {
     }
 
     pub(in crate::gateway) fn fault(&self, cause: Cause) -> Fault {
-        Fault { cause, sent: self.sent, received: self.received, reused: self.reused }
+        let Progress { sent, received, reused } = self.progress;
+        Fault { cause, sent, received, reused }
     }
 
     /// Sends the head that is in `out` and the body; returns when the response head is there, be
@@ -91,7 +95,7 @@ impl H1 {
         waits: &Waits,
         ask: &Ask<'_>,
     ) -> Result<ResponseHead, Fault> {
-        self.arm(pump, waits);
+        Self::arm(pump, waits);
         let outcome = std::future::poll_fn(|cx| self.poll_exchange(cx, pump, waits, ask)).await;
         outcome.map_err(|cause| self.fault(cause))
     }
@@ -107,13 +111,13 @@ impl H1 {
             self.poll_send(cx, pump, waits)?;
             match self.poll_head(cx, pump, ask)? {
                 Poll::Ready(Some(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(None) => self.arm(pump, waits),
+                Poll::Ready(None) => Self::arm(pump, waits),
                 Poll::Pending => match waits.expired(cx) {
                     None => return Poll::Pending,
                     Some(Expired::RolledBack) => return Poll::Ready(Err(Cause::RolledBack)),
                     Some(Expired::Deadline) if pump.is_held() && !waits.is_over() => {
                         pump.release();
-                        self.arm(pump, waits);
+                        Self::arm(pump, waits);
                     }
                     Some(Expired::Deadline) if pump.is_waiting() => return Poll::Ready(Err(Cause::ClientTimeout)),
                     Some(Expired::Deadline) => return Poll::Ready(Err(Cause::Timeout)),
@@ -134,7 +138,7 @@ impl H1 {
             return Ok(());
         }
         loop {
-            match self.out.poll_write(cx, &mut self.stream, &mut self.sent) {
+            match self.out.poll_write(cx, &mut self.stream, &mut self.progress.sent) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     self.write_failed = true;
@@ -148,14 +152,14 @@ impl H1 {
             let was_waiting = pump.is_waiting();
             match pump.poll_fill(cx, waits.now_ms(), &mut self.out) {
                 Poll::Ready(filled) => {
-                    self.arm(pump, waits);
+                    Self::arm(pump, waits);
                     if !filled? {
                         break;
                     }
                 }
                 Poll::Pending => {
                     if !was_waiting {
-                        self.arm(pump, waits);
+                        Self::arm(pump, waits);
                     }
                     break;
                 }
@@ -167,7 +171,7 @@ impl H1 {
         Ok(())
     }
 
-    fn arm(&self, pump: &Pump, waits: &Waits) {
+    fn arm(pump: &Pump, waits: &Waits) {
         if pump.is_held() {
             waits.arm_continue();
         } else if pump.is_waiting() {
@@ -185,27 +189,13 @@ impl H1 {
         ask: &Ask<'_>,
     ) -> Result<Poll<Option<ResponseHead>>, Cause> {
         loop {
-            while !self.read.is_empty() {
-                let Some(head) = response::parse(&mut self.read, ask.method).map_err(|_| Cause::Malformed)? else {
-                    if self.read.len() > ask.max_head {
-                        return Err(Cause::Malformed);
-                    }
-                    break;
-                };
-                match head.status {
-                    StatusCode::CONTINUE => pump.release(),
-                    StatusCode::SWITCHING_PROTOCOLS => {
-                        let agreed = ask
-                            .upgrade
-                            .zip(head.upgrade.as_ref())
-                            .is_some_and(|(offered, taken)| super::super::headers::offers(offered, taken.as_bytes()));
-                        return if agreed { Ok(Poll::Ready(Some(head))) } else { Err(Cause::Malformed) };
-                    }
-                    // Other interim responses are hints; the parser downstream cannot pass them on.
-                    status if status.is_informational() => {}
-                    _ => return Ok(Poll::Ready(Some(head))),
+            if !self.read.is_empty() {
+                if let Some(head) = response::parse(&mut self.read, ask.method).map_err(|_| Cause::Malformed)? {
+                    return sort(head, pump, ask).map(Poll::Ready);
                 }
-                return Ok(Poll::Ready(None));
+                if self.read.len() > ask.max_head {
+                    return Err(Cause::Malformed);
+                }
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Cause::Broken),
@@ -222,7 +212,7 @@ impl H1 {
         }
         let n = tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
         if let Poll::Ready(Ok(1..)) = n {
-            self.received = true;
+            self.progress.received = true;
         }
         n
     }
@@ -238,9 +228,27 @@ impl H1 {
 
     /// The transport and what was read beyond the 101. The connection counts as open until the
     /// tunnel ends.
-    pub(in crate::gateway) fn into_tunnel(self: Box<Self>, waits: Waits) -> Tunnel {
-        let Self { stream, read, open, .. } = *self;
+    pub(in crate::gateway) fn into_tunnel(self, waits: Waits) -> Tunnel {
+        let Self { stream, read, open, .. } = self;
         Tunnel { stream, early_upstream: read.freeze(), waits, _open: open }
+    }
+}
+
+/// What a response head is for: `None` for an interim one, which has had its effect.
+fn sort(head: ResponseHead, pump: &mut Pump, ask: &Ask<'_>) -> Result<Option<ResponseHead>, Cause> {
+    match head.status {
+        StatusCode::CONTINUE => {
+            pump.release();
+            Ok(None)
+        }
+        StatusCode::SWITCHING_PROTOCOLS => {
+            let both = ask.upgrade.zip(head.upgrade.as_ref());
+            let agreed = both.is_some_and(|(offered, taken)| headers::offers(offered, taken.as_bytes()));
+            if agreed { Ok(Some(head)) } else { Err(Cause::Malformed) }
+        }
+        // Other interim responses are hints; the parser downstream cannot pass them on.
+        status if status.is_informational() => Ok(None),
+        _ => Ok(Some(head)),
     }
 }
 

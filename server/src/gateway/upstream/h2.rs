@@ -80,11 +80,8 @@ impl Pool {
         let mut answering = std::pin::pin!(sender.send_request(request));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(done) = answering.as_mut().poll(cx) {
-                return Poll::Ready(done.map_err(|error| match error.is_canceled() {
-                    // It never left our queue.
-                    true => fault(Cause::Broken, false),
-                    false => fault(Cause::Broken, true),
-                }));
+                // A cancelled request never left our queue.
+                return Poll::Ready(done.map_err(|error| fault(Cause::Broken, !error.is_canceled())));
             }
             match waits.expired(cx) {
                 None => Poll::Pending,
@@ -99,29 +96,20 @@ impl Pool {
         loop {
             let waiting = {
                 let mut h2 = self.h2.borrow_mut();
-                match &h2.sender {
-                    Some(sender) if sender.is_ready() && !fresh => return Ok((sender.clone(), true)),
-                    _ => {}
+                if let Some(sender) = h2.sender.as_ref().filter(|sender| sender.is_ready() && !fresh) {
+                    return Ok((sender.clone(), true));
                 }
-                match &h2.connecting {
-                    Some(connecting) => Some(Rc::clone(connecting)),
-                    None => {
-                        h2.connecting = Some(Rc::default());
-                        None
-                    }
-                }
+                let waiting = h2.connecting.clone();
+                h2.connecting.get_or_insert_default();
+                waiting
             };
-            match waiting {
-                Some(connecting) => {
-                    connecting.notified().await;
-                    fresh = false;
-                }
-                None => {
-                    // Cleared also when this future is dropped, or nobody would connect again.
-                    let _turn = Turn(self);
-                    return self.open_h2(waits).await.map(|sender| (sender, false));
-                }
-            }
+            let Some(connecting) = waiting else {
+                // Cleared also when this future is dropped, or nobody would connect again.
+                let _turn = Turn(self);
+                return self.open_h2(waits).await.map(|sender| (sender, false));
+            };
+            connecting.notified().await;
+            fresh = false;
         }
     }
 

@@ -1,0 +1,107 @@
+//! The command line: a file for each verb, one enum for all exit codes.
+//!
+//! Data goes to stdout, talk to stderr. A verb answers with an [`Exit`], or with an error that says
+//! what to do; only this file prints errors and only `main` ends the process.
+
+mod check;
+mod completions;
+mod decide;
+mod demo;
+mod doctor;
+mod exit;
+mod gateway;
+mod man;
+mod output;
+mod r#override;
+mod reference;
+mod target;
+
+use std::{io::ErrorKind, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use exit::Exit;
+use exit::Failure;
+pub(crate) use output::Paint;
+pub use reference::reference;
+
+/// Routes requests to releases and flags to people, with one engine.
+#[derive(Debug, Parser)]
+#[command(name = "bascule", bin_name = "bascule", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  bascule demo                              see a canary and a rollback, with nothing to set up
+  bascule check bascule.yaml                every mistake in a file, with its place
+  bascule decide --file bascule.yaml        one decision for each JSON context on stdin
+
+Exit codes:
+  0 ok, 1 unexpected, 2 usage or problems in a file, 3 not found, 4 conflict, 5 refused by policy,
+  6 confirmation needed, 7 unreachable, 8 not authorised, 10 rolled back, 11 paused, 12 timeout";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show a canary and a rollback with real traffic on this machine.
+    Demo(demo::Args),
+    /// Route traffic by bascule.yaml files or snapshots, and watch them.
+    Gateway(gateway::Args),
+    /// Check bascule.yaml files and snapshots, and report every problem at once.
+    Check(check::Args),
+    /// Decide for JSON contexts on stdin, one per line.
+    Decide(decide::Args),
+    /// Show every effective setting of a gateway, where it came from, and what is wrong.
+    Doctor(doctor::Args),
+    /// Sign an override that takes a tester to a slot.
+    Override(r#override::Args),
+    /// Write a completion script for a shell to stdout.
+    Completions(completions::Args),
+    /// Write the manual pages into a folder.
+    Man(man::Args),
+}
+
+/// Parses the process's arguments, runs the verb and reports what went wrong.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Gateway(args) => gateway::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Decide(args) => decide::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Override(args) => r#override::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
+    };
+    outcome.unwrap_or_else(|error| report(&error)).into()
+}
+
+/// The whole command tree, for completions, manual pages and the reference.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn report(error: &anyhow::Error) -> Exit {
+    // Whoever read our output has seen enough; that is no failure of ours.
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return Exit::Ok;
+    }
+    let failure = error.downcast_ref::<Failure>();
+    let paint = Paint::stderr();
+    eprintln!("{}: {error:#}", paint.error("error"));
+    if let Some(help) = failure.and_then(Failure::help) {
+        eprintln!("  {}: {help}", paint.help("help"));
+    }
+    failure.map_or(Exit::Unexpected, Failure::exit)
+}
+
+/// The clock, for what the engine may not ask itself: milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,61 @@
+//! `bascule demo`: see [`crate::demo`].
+
+use std::time::Duration;
+
+use super::exit::{Exit, Outcome};
+use crate::demo::{self, Options};
+
+const EXAMPLES: &str = "\
+Examples:
+  bascule demo                       until ctrl-c; redrawn in place on a terminal
+  bascule demo --once                one walk, about 12 seconds
+  bascule demo --once --json | jq 'select(.event == \"change\")'
+
+Starts two releases (ports 7001, 7002), a gateway (8080, health and metrics 9090) and visitors, all on
+127.0.0.1; takes free ports where these are taken. Walks through 5, 25, 50 and 100 % and rolls back.
+Exit code 0 when no request failed and no visitor went back and forth.";
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// End after one walk
+    #[arg(long)]
+    once: bool,
+    /// One JSON object per line on stdout: started, sample, change, finished
+    #[arg(long)]
+    json: bool,
+    /// Decide by the engine in this binary instead of the edge module
+    #[arg(long, value_name = "ENGINE", default_value = "wasm", value_parser = ["wasm", "native"])]
+    engine: String,
+    /// How many visitors
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    visitors: u32,
+    /// How many requests they send in a second, together
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How many seconds each step is shown at least
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    step: Duration,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let options = Options {
+        visitors: usize::try_from(args.visitors)?,
+        rate: args.rate,
+        step: args.step,
+        once: args.once,
+        json: args.json,
+        native: args.engine == "native",
+    };
+    Ok(if demo::run(&options)? { Exit::Ok } else { Exit::Unexpected })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write a number of seconds, for example 0.5")?;
+    if (0.0..=600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("between 0 and 600".into())
+    }
+}
