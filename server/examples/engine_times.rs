@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, ensure};
-use edge_engine::{BucketingKey, Evaluation, JsonContext};
+use edge_engine::{BucketingKey, Evaluation, JsonContext, Value};
 use server::host::{Decided, Engine, LoadedSnapshot, Module};
 
 /// Any key will do; it must only stay the same.
@@ -61,14 +61,14 @@ fn main() -> anyhow::Result<()> {
     let folder = std::env::args_os().nth(1).context("usage: engine_times FOLDER")?;
     let folder = Path::new(&folder);
     let wasm = Engine::wasm(Module::embedded()?);
-    for scenario in ["flag", "route", "route_10000"] {
+    for (scenario, values) in [("flag", 2), ("no_flag", 2), ("route", 6), ("route_10000", 6)] {
         let document = std::fs::read(folder.join(format!("{scenario}.json")))?;
         let context = std::fs::read(folder.join(format!("{scenario}.context.json")))?;
         if scenario == "flag" {
             one_flag(&document, &context)?;
         }
-        decisions(&format!("{scenario}_native"), &document, &context, &Engine::native())?;
-        decisions(&format!("{scenario}_wasm"), &document, &context, &wasm)?;
+        decisions(&format!("{scenario}_native"), &document, &context, values, &Engine::native())?;
+        decisions(&format!("{scenario}_wasm"), &document, &context, values, &wasm)?;
     }
     loads(&std::fs::read(folder.join("route_10000.json"))?, &wasm)
 }
@@ -92,12 +92,15 @@ fn one_flag(document: &[u8], context: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn decisions(name: &str, document: &[u8], context: &[u8], engine: &Engine) -> anyhow::Result<()> {
+/// The whole call that the gateway makes per request, on a context of so many values.
+fn decisions(name: &str, document: &[u8], context: &[u8], present: usize, engine: &Engine) -> anyhow::Result<()> {
     let loaded = LoadedSnapshot::load(document, &BucketingKey::new(KEY), engine)?;
     let mut decider = loaded.decider()?;
     let context = JsonContext::parse(context).map_err(|error| anyhow!(error))?;
     let lists = context.lists(loaded.snapshot());
     let values = context.values(loaded.snapshot(), &lists);
+    let found = values.iter().filter(|value| !matches!(value, Value::Missing)).count();
+    ensure!(found == present, "{name}: the context holds {found} values that are asked for instead of {present}");
     let request = context.request(&values, NOW_MS);
     let mut decision = decider.new_decision();
     ensure!(decider.decide(&request, &mut decision) == Decided::Engine, "{name}: the engine did not decide");

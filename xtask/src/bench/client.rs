@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::documents::HOST;
+use super::documents::{HEADERS, HOST};
 
 /// A peer that says nothing for so long is broken.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -22,6 +22,8 @@ pub(crate) struct Client {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// In lower case, with the status line.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -36,7 +38,12 @@ impl Client {
 
     /// The request of the comparison, by this user.
     pub(crate) fn ask(&mut self, user: usize) -> Result<Answer> {
-        self.get("/", &format!("cookie: uid=u{user}\r\n"))
+        self.ask_at("/", user)
+    }
+
+    /// The same request with another path.
+    pub(crate) fn ask_at(&mut self, path: &str, user: usize) -> Result<Answer> {
+        self.get(path, &headers(user))
     }
 
     pub(crate) fn get(&mut self, path: &str, headers: &str) -> Result<Answer> {
@@ -51,12 +58,12 @@ impl Client {
         };
         let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
         let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
-        if let Some(length) = header(&text, "content-length") {
-            let end = head + length.parse::<usize>()?;
+        if let Some(length) = header(&text, "content-length").map(str::parse::<usize>) {
+            let end = head + length?;
             while self.buffer.len() < end {
                 self.fill()?;
             }
-            return Ok(Answer { status, body: self.buffer[head..end].to_vec() });
+            return Ok(Answer { status, head: text, body: self.buffer[head..end].to_vec() });
         }
         if header(&text, "transfer-encoding") != Some("chunked") {
             bail!("the answer has neither a length nor chunks");
@@ -65,7 +72,7 @@ impl Client {
         while !self.buffer.ends_with(b"0\r\n\r\n") {
             self.fill()?;
         }
-        Ok(Answer { status, body: self.buffer[head..].to_vec() })
+        Ok(Answer { status, head: text, body: self.buffer[head..].to_vec() })
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -78,7 +85,14 @@ impl Client {
     }
 }
 
-fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
+/// What a user sends beside `host`.
+fn headers(user: usize) -> String {
+    let sent: Vec<String> = HEADERS.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{}cookie: uid=u{user}\r\n", sent.concat())
+}
+
+/// A field of a head in lower case.
+pub(crate) fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
     head.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
 }
 
@@ -90,7 +104,8 @@ pub(crate) fn wait_for(address: SocketAddr, limit: Duration) -> Result<Duration>
         match answer {
             Ok(Answer { status: 200, .. }) => return Ok(start.elapsed()),
             answer if start.elapsed() > limit => {
-                bail!("nothing at {address} answered 200 within {} s; last: {answer:?}", limit.as_secs())
+                let last = answer.map_or_else(|error| format!("{error:#}"), |answer| answer.status.to_string());
+                bail!("nothing at {address} answered 200 within {} s; last: {last}", limit.as_secs())
             }
             // Short, since cold starts are timed by this; a refused connection costs the starting process nothing.
             _ => std::thread::sleep(Duration::from_micros(200)),

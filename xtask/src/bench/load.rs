@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::client::Client;
-use super::documents::HOST;
+use super::documents::{HEADERS, HOST};
 use super::figures::Figures;
 
 /// Kept connections under saturation.
@@ -42,11 +42,12 @@ impl Wrk {
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let file = folder.join("wrk.lua");
         // The requests are made beforehand: at 60 000 a second, putting strings together would be wrk's main work.
+        let fields: Vec<String> = HEADERS.iter().map(|(name, value)| format!("['{name}'] = '{value}', ")).collect();
         let script = format!(
             "local requests, n = {{}}, 0
 function init()
   for user = 0, {last} do
-    requests[user] = wrk.format('GET', '/', {{['Host'] = '{HOST}', ['Cookie'] = 'uid=u' .. user}})
+    requests[user] = wrk.format('GET', '/', {{['Host'] = '{HOST}', {fields}['Cookie'] = 'uid=u' .. user}})
   end
 end
 function request() n = (n + 1) % {USERS}; return requests[n] end
@@ -56,7 +57,8 @@ function done(summary, latency)
     latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end
 ",
-            last = USERS - 1
+            last = USERS - 1,
+            fields = fields.concat()
         );
         fs::write(&file, script)?;
         Ok(Self(file))
@@ -88,23 +90,37 @@ fn parse(text: &str) -> Option<Load> {
     Some(Load { requests, seconds: microseconds / 1e6, p50_ms: p50 / 1e3, p99_ms: p99 / 1e3, errors })
 }
 
-/// A fixed number of requests over [`CONNECTIONS`] connections at once; all must be answered 200.
-pub(crate) fn fixed(address: SocketAddr, each: usize) -> Result<usize> {
-    let counts = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CONNECTIONS)
-            .map(|number| {
-                scope.spawn(move || -> Result<usize> {
-                    let mut client = Client::connect(address)?;
-                    for user in 0..each {
-                        expect_ok(client.ask(number * each + user)?.status)?;
-                    }
-                    Ok(each)
+/// Connections that were served once, so that a fixed number of requests on them is nothing but requests.
+pub(crate) struct Kept(Vec<Client>);
+
+impl Kept {
+    /// [`CONNECTIONS`] of them.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
+        let connect = |user| {
+            let mut client = Client::connect(address)?;
+            expect_ok(client.ask(user)?.status)?;
+            Ok(client)
+        };
+        (0..CONNECTIONS).map(connect).collect::<Result<_>>().map(Self)
+    }
+
+    /// So many requests on each connection, on all at once; all must be answered 200. Answers their sum.
+    pub(crate) fn ask(&mut self, each: usize) -> Result<usize> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..)
+                .zip(&mut self.0)
+                .map(|(number, client)| {
+                    scope.spawn(move || -> Result<usize> {
+                        for turn in 0..each {
+                            expect_ok(client.ask((number * each + turn) % USERS)?.status)?;
+                        }
+                        Ok(each)
+                    })
                 })
-            })
-            .collect();
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
-    Ok(counts.into_iter().sum())
+                .collect();
+            threads.into_iter().map(join).sum()
+        })
+    }
 }
 
 /// Median latency in µs of requests sent at a fixed rate, whether or not earlier ones were answered.

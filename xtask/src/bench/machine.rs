@@ -43,12 +43,15 @@ pub(super) fn head(workspace: &Workspace) -> Result<String> {
 }
 
 /// When a section was measured and how busy the machine was.
-pub(super) fn circumstances(load: f64, rounds: u32) -> Result<String> {
+pub(super) fn circumstances(load: f64, rounds: u32, seconds: u64) -> Result<String> {
     let time = capture(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
     let cores = f64::from(u32::try_from(std::thread::available_parallelism()?.get())?);
     let quiet =
         if load < cores / 2.0 + 0.5 { "the machine was quiet" } else { "**the machine was busy with other work**" };
-    Ok(format!("Measured {}, {rounds} rounds; load average before the start {load:.1}: {quiet}.", time.trim()))
+    Ok(format!(
+        "Measured {}, {rounds} rounds of {seconds} s; load average before the start {load:.1}: {quiet}.",
+        time.trim()
+    ))
 }
 
 fn field(text: &str, name: &str) -> String {
@@ -61,7 +64,7 @@ fn locked(lock: &str, name: &str) -> Option<String> {
     Some(rest.split_once('"')?.0.to_owned())
 }
 
-/// Whether the document can be written where it belongs.
+/// The document that is written.
 pub(super) fn document(workspace: &Workspace) -> std::path::PathBuf {
     workspace.root.join(Path::new("docs/benchmarks.md"))
 }

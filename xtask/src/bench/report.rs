@@ -1,6 +1,6 @@
 //! What a section found, on the terminal and in `docs/benchmarks.md`.
 //!
-//! Each section's result is kept below the target folder, so that `--only NAME` measures one anew and the document
+//! Each section's result is kept below the target folder, so that `--section NAME` measures one anew and the document
 //! still has all; the document says of each when it was measured and how busy the machine was. A section that was
 //! never measured is not in it.
 
@@ -17,7 +17,7 @@ pub(crate) struct Row {
     what: String,
     target: String,
     measured: String,
-    /// None where DESIGN has no target, or nothing to compare with.
+    /// None where there is no target.
     met: Option<bool>,
 }
 

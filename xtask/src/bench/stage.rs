@@ -3,14 +3,17 @@
 //! Invariant: every proxy gets the same task, a tenth of the `uid` cookies to the second origin by a hash, on one
 //! worker thread, over kept connections, on ports that the system chose; a program ends with the value that holds it.
 
+mod configuration;
+
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
+pub(super) use self::configuration::ECHO;
 use super::client::wait_for;
 use super::documents;
 use crate::workspace::Workspace;
@@ -19,6 +22,8 @@ use crate::workspace::Workspace;
 const START: Duration = Duration::from_secs(20);
 /// What the origins answer: their name and enough to be a small body.
 const BODY_BYTES: usize = 128;
+/// Flags of the environment that the gateway serves; it tells the origin of each.
+const FLAGS: usize = 20;
 
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +83,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn set(workspace: &Workspace, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let [blue, green] = [free_port()?, free_port()?];
-        let servers: String = [("blue", blue), ("green", green)]
-            .map(|(name, address)| format!("server {{ listen {address}; return 200 '{}'; }}\n", body(name)))
-            .concat();
-        let mut command = nginx(folder, "origin", &servers)?;
+        let servers = [("blue", blue), ("green", green)].map(|(name, at)| configuration::origin(at, &body(name)));
+        let mut command = nginx(folder, "origin", &servers.concat())?;
         let origin = start(Peer::Origin, &mut command, folder, blue, blue)?;
         let release = workspace.target.join("release");
         Ok(Self {
@@ -100,35 +103,31 @@ impl Stage {
         &self.origin
     }
 
-    pub(crate) fn has_pingora(&self) -> bool {
-        self.pingora.exists()
-    }
-
     /// Starts a proxy and waits until it answers.
     pub(crate) fn start(&self, peer: Peer) -> Result<Running> {
         let address = free_port()?;
-        match peer {
-            Peer::Nginx => {
-                let mut command = nginx(&self.folder, "nginx", &self.split_clients(address))?;
-                start(peer, &mut command, &self.folder, address, address)
-            }
+        let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
+        let mut command = match peer {
+            Peer::Nginx => nginx(&self.folder, "nginx", &configuration::split_clients(address, blue, green))?,
             Peer::HaProxy => {
                 let file = self.folder.join("haproxy.cfg");
-                fs::write(&file, self.haproxy(address))?;
+                fs::write(&file, configuration::haproxy(address, blue, green))?;
                 let mut command = Command::new("/usr/sbin/haproxy");
-                start(peer, command.arg("-db").arg("-f").arg(file), &self.folder, address, address)
+                command.arg("-db").arg("-f").arg(file);
+                command
             }
             Peer::Pingora => {
                 let mut command = Command::new(&self.pingora);
-                command.arg(address.to_string()).args(self.origins.iter().map(|url| url.trim_start_matches("http://")));
-                start(peer, &mut command, &self.folder, address, address)
+                command.arg(address.to_string()).args([blue, green]);
+                command
             }
             Peer::Wasm | Peer::Native => {
-                let file = self.write_snapshot("gateway.json", 20, 1)?;
-                self.gateway(peer, &["--file", &file.display().to_string()])
+                let file = self.write_snapshot("gateway.json", FLAGS, 1)?;
+                return self.gateway(peer, &["--file", &file.display().to_string()]);
             }
-            Peer::Origin => unreachable!("the origins run as long as the stage stands"),
-        }
+            Peer::Origin => bail!("the origins run as long as the stage stands"),
+        };
+        start(peer, &mut command, &self.folder, address, address)
     }
 
     /// A gateway with one worker and these arguments beside.
@@ -162,45 +161,6 @@ impl Stage {
         let log = fs::read_to_string(self.folder.join(log_name(peer))).unwrap_or_default();
         format!("{} does not answer; its log:\n{log}", peer.name())
     }
-
-    fn split_clients(&self, address: SocketAddr) -> String {
-        let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
-        format!(
-            "split_clients $cookie_uid $arm {{ 10% green; * blue; }}
-            upstream blue {{ server {blue}; keepalive 256; keepalive_requests 1000000000; }}
-            upstream green {{ server {green}; keepalive 256; keepalive_requests 1000000000; }}
-            server {{ listen {address}; location / {{
-                proxy_pass http://$arm; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;
-                proxy_set_header X-Forwarded-For $remote_addr;
-            }} }}\n"
-        )
-    }
-
-    fn haproxy(&self, address: SocketAddr) -> String {
-        let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
-        format!(
-            "global
-  nbthread 1
-  maxconn 20000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 300s
-  timeout server 300s
-  http-reuse always
-  option forwardfor
-frontend clients
-  bind {address}
-  acl canary req.cook(uid),crc32(1),mod(100) -m int lt 10
-  use_backend green if canary
-  default_backend blue
-backend blue
-  server one {blue}
-backend green
-  server one {green}
-"
-        )
-    }
 }
 
 /// What the two origins answer.
@@ -212,23 +172,11 @@ fn body(name: &str) -> String {
     format!("{name} {}", ".".repeat(BODY_BYTES - name.len() - 1))
 }
 
-/// nginx in the foreground as one process, with nothing outside the folder.
 fn nginx(folder: &Path, name: &str, servers: &str) -> Result<Command> {
     let prefix = folder.join(name);
     fs::create_dir_all(&prefix)?;
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", prefix.display()))
-        .concat();
-    let text = format!(
-        "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65536; pid {prefix}/pid;
-        error_log {prefix}/error.log error;
-        events {{ worker_connections 20000; }}
-        http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s; default_type text/plain;
-        {temporary} {servers} }}\n",
-        prefix = prefix.display()
-    );
     let file = prefix.join("nginx.conf");
-    fs::write(&file, text)?;
+    fs::write(&file, configuration::nginx(&prefix, servers))?;
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-p").arg(&prefix).arg("-c").arg(file);
     Ok(command)

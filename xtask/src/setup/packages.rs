@@ -32,6 +32,10 @@ pub(crate) const BENCH_TOOLS: &[Tool] = &[
     VALGRIND,
 ];
 
+/// What Pingora's build starts.
+pub(crate) const PINGORA_TOOLS: &[Tool] =
+    &[Tool { name: "cmake", reason: "builds the compression library that Pingora links" }];
+
 const VALGRIND: Tool = Tool { name: "valgrind", reason: "counts the engine's instructions" };
 
 /// Sees to it that the programs the tests start are installed.

@@ -29,8 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(warnings) = engine.apply_client_features(features) {
         return Err(format!("{} flags did not compile", warnings.len()).into());
     }
-    let contexts: Vec<Context> =
-        (0..1000).map(|user| serde_json::from_value(json!({"userId": format!("user-{user}"), "properties": {"country": "DE"}}))).collect::<Result<_, _>>()?;
+    let contexts: Vec<Context> = (0..1000)
+        .map(|user| serde_json::from_value(json!({"userId": format!("user-{user}"), "properties": {"country": "DE"}})))
+        .collect::<Result<_, _>>()?;
     // Preflight: a decision that always says no would be fast too.
     let on = contexts.iter().filter(|context| engine.is_enabled(FLAG, context, &None)).count();
     if !(60..=140).contains(&on) {

@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask callgrind` runs it with two different numbers and divides the difference of the instruction counts, so
 //! that start-up, reading and loading cancel out. Not an example of the engine crate: that crate must not even name a
-//! file; and not part of `server`: counting must not need a compiled wasmtime.
+//! file; and not part of `server`: counting must not need a compiled wasmtime. A member of the workspace, so that the
+//! dependencies whose instructions are counted are those that are shipped.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -33,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let request = context.request(&values, NOW_MS);
     match scenario.as_str() {
         "flag" => {
-            let key = snapshot.forwarded().first().and_then(|index| snapshot.flag(*index)).ok_or("no forwarded flag")?;
+            let key =
+                snapshot.forwarded().first().and_then(|index| snapshot.flag(*index)).ok_or("no forwarded flag")?;
             let key = key.key().as_str();
             for _ in 0..times {
                 let index = snapshot.flag_index(black_box(key)).ok_or("the flag is gone")?;
