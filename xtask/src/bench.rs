@@ -20,6 +20,7 @@ mod report;
 mod stage;
 mod swaps;
 mod system_calls;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ use crate::{build, setup};
 pub(crate) const SUMMARY: &str = "measure against nginx, HAProxy and others; write docs/benchmarks.md";
 pub(crate) const HELP: &str = "\
 Installs and builds what it compares with, measures in alternating rounds, prints the table and writes
-docs/benchmarks.md. Sections: engine, gateway, latency, memory, start, swaps, filter, instructions.
+docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, swaps, start, memory, filter.
   --rounds N         rounds (5)
   --seconds S        seconds of load per proxy and round (5)
   --section NAME,…   these anew; the document keeps what was measured of the others before
@@ -54,6 +55,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "engine", title: "The engine", measure: engine::measure },
     Part { name: "instructions", title: "Instructions per decision", measure: instructions },
+    Part { name: "work", title: "Instructions per proxied request", measure: work::measure },
     Part { name: "gateway", title: "The gateway under saturation", measure: gateway::measure },
     Part { name: "latency", title: "Added latency", measure: latency::measure },
     Part { name: "swaps", title: "Snapshots swapped under saturation", measure: swaps::measure },
@@ -77,13 +79,17 @@ impl Bench {
         Stage::set(&self.workspace, &self.folder.join("stage"))
     }
 
-    /// Everybody who takes part, started; the two gateways are neighbours because they differ least.
-    fn proxies(&self, stage: &Stage) -> Result<Vec<Running>> {
+    /// Everybody who takes part; the two gateways are neighbours because they differ least.
+    fn peers(&self) -> Vec<Peer> {
         let mut peers = vec![Peer::Nginx, Peer::HaProxy, Peer::Wasm, Peer::Native];
         if self.pingora {
             peers.push(Peer::Pingora);
         }
-        peers.into_iter().map(|peer| stage.start(peer)).collect()
+        peers
+    }
+
+    fn proxies(&self, stage: &Stage) -> Result<Vec<Running>> {
+        self.peers().into_iter().map(|peer| stage.start(peer)).collect()
     }
 }
 
@@ -162,7 +168,7 @@ fn prepare(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.wants("engine") {
         engine::build(workspace)?;
     }
-    if options.pingora && options.wants_any(&["gateway", "latency"]) {
+    if options.pingora && options.wants_any(&["work", "gateway", "latency"]) {
         setup::tools(setup::PINGORA_TOOLS)?;
         // Its TLS libraries are not built: the comparison is plain HTTP.
         timed("bench: building Pingora", || engine::build_peer(workspace, "balancer"))?;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -139,7 +139,12 @@ fn instructions(workspace: &Workspace, scenario: &Scenario, calls: u32) -> Resul
     valgrind.arg(workspace.target.join("release/counted")).arg(scenario.run);
     valgrind.arg(document("")).arg(document(".context")).arg(calls.to_string());
     capture(&mut valgrind)?;
-    let text = fs::read_to_string(&out)?;
+    total_in(&out)
+}
+
+/// All instructions that callgrind wrote down.
+pub(super) fn total_in(out: &Path) -> Result<f64> {
+    let text = fs::read_to_string(out).with_context(|| format!("callgrind wrote no {}", out.display()))?;
     total(&text).context("callgrind's file has no totals")
 }
 

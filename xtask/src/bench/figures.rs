@@ -23,7 +23,8 @@ impl Figures {
     pub(crate) fn spread(&self) -> f64 {
         let low = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let high = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (high - low) / 2.0 / self.median()
+        // All of them may be 0.
+        if high > low { (high - low) / 2.0 / self.median() } else { 0.0 }
     }
 
     /// The median of the ratios of each round, which cancels what slows a whole round.

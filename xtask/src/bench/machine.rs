@@ -49,7 +49,7 @@ pub(super) fn circumstances(load: f64, rounds: u32, seconds: u64) -> Result<Stri
     let quiet =
         if load < cores / 2.0 + 0.5 { "the machine was quiet" } else { "**the machine was busy with other work**" };
     Ok(format!(
-        "Measured {}, {rounds} rounds of {seconds} s; load average before the start {load:.1}: {quiet}.",
+        "Measured {}; rounds: {rounds}, {seconds} s of load each; load average before the start {load:.1}: {quiet}.",
         time.trim()
     ))
 }

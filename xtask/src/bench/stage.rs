@@ -9,19 +9,24 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 pub(super) use self::configuration::ECHO;
 use super::client::wait_for;
 use super::documents;
+use crate::process::run_as_talk;
 use crate::workspace::Workspace;
 
-/// Until a program must answer after its start.
-const START: Duration = Duration::from_secs(20);
+/// Until a program must answer after its start; under callgrind, on a busy machine, that takes half a minute.
+const START: Duration = Duration::from_mins(1);
+/// Until a program must have ended after it was asked to.
+const STOP: Duration = Duration::from_mins(1);
 /// What the origins answer: their name and enough to be a small body.
 const BODY_BYTES: usize = 128;
+/// The same in every round, so that the same users are in the second arm.
+const BUCKETING_KEY: &str = "62617363756c652d62656e63682d3136";
 /// Flags of the environment that the gateway serves; it tells the origin of each.
 const FLAGS: usize = 20;
 
@@ -49,6 +54,19 @@ impl Peer {
     }
 }
 
+/// Where a program listens.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    clients: SocketAddr,
+    ops: SocketAddr,
+}
+
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self { clients: free_port()?, ops: free_port()? })
+    }
+}
+
 /// A program that runs.
 pub(crate) struct Running {
     pub(crate) peer: Peer,
@@ -61,6 +79,17 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it by a signal to stop and waits until it has, with everything on disk that it was saving.
+    pub(crate) fn stop(mut self, signal: &str) -> Result<()> {
+        run_as_talk(Command::new("kill").args([signal, &self.process().to_string()]))?;
+        let end = Instant::now() + STOP;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < end, "{} did not stop within {} s", self.peer.name(), STOP.as_secs());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 }
 
@@ -87,7 +116,7 @@ impl Stage {
         let [blue, green] = [free_port()?, free_port()?];
         let servers = [("blue", blue), ("green", green)].map(|(name, at)| configuration::origin(at, &body(name)));
         let mut command = nginx(folder, "origin", &servers.concat())?;
-        let origin = start(Peer::Origin, &mut command, folder, blue, blue)?;
+        let origin = start(Peer::Origin, &mut command, folder, Ports { clients: blue, ops: blue })?;
         let release = workspace.target.join("release");
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -105,48 +134,70 @@ impl Stage {
 
     /// Starts a proxy and waits until it answers.
     pub(crate) fn start(&self, peer: Peer) -> Result<Running> {
-        let address = free_port()?;
+        let at = Ports::free()?;
+        self.run(peer, &mut self.command(peer, at)?, at)
+    }
+
+    /// The same under callgrind, which writes to this file when the proxy ends.
+    pub(crate) fn start_counted(&self, peer: Peer, out: &Path) -> Result<Running> {
+        let at = Ports::free()?;
+        let command = self.command(peer, at)?;
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--tool=callgrind"]).arg(format!("--callgrind-out-file={}", out.display()));
+        valgrind.arg(command.get_program()).args(command.get_args());
+        valgrind.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.run(peer, &mut valgrind, at)
+    }
+
+    /// A gateway with one worker and these arguments beside.
+    pub(crate) fn gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
+        let at = Ports::free()?;
+        self.run(peer, &mut self.gateway_command(peer, at, arguments), at)
+    }
+
+    /// The same, without waiting until it answers.
+    pub(crate) fn spawn_gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
+        let at = Ports::free()?;
+        spawn(peer, &mut self.gateway_command(peer, at, arguments), &self.folder, at)
+    }
+
+    fn run(&self, peer: Peer, command: &mut Command, at: Ports) -> Result<Running> {
+        start(peer, command, &self.folder, at)
+    }
+
+    fn command(&self, peer: Peer, at: Ports) -> Result<Command> {
         let [blue, green] = [0, 1].map(|n| self.origins[n].trim_start_matches("http://"));
-        let mut command = match peer {
-            Peer::Nginx => nginx(&self.folder, "nginx", &configuration::split_clients(address, blue, green))?,
+        Ok(match peer {
+            Peer::Nginx => nginx(&self.folder, "nginx", &configuration::split_clients(at.clients, blue, green))?,
             Peer::HaProxy => {
                 let file = self.folder.join("haproxy.cfg");
-                fs::write(&file, configuration::haproxy(address, blue, green))?;
+                fs::write(&file, configuration::haproxy(at.clients, blue, green))?;
                 let mut command = Command::new("/usr/sbin/haproxy");
                 command.arg("-db").arg("-f").arg(file);
                 command
             }
             Peer::Pingora => {
                 let mut command = Command::new(&self.pingora);
-                command.arg(address.to_string()).args([blue, green]);
+                command.arg(at.clients.to_string()).args([blue, green]);
                 command
             }
             Peer::Wasm | Peer::Native => {
                 let file = self.write_snapshot("gateway.json", FLAGS, 1)?;
-                return self.gateway(peer, &["--file", &file.display().to_string()]);
+                self.gateway_command(peer, at, &["--file", &file.display().to_string()])
             }
             Peer::Origin => bail!("the origins run as long as the stage stands"),
-        };
-        start(peer, &mut command, &self.folder, address, address)
+        })
     }
 
-    /// A gateway with one worker and these arguments beside.
-    pub(crate) fn gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
-        let running = self.spawn_gateway(peer, arguments)?;
-        wait_for(running.address, START).with_context(|| self.log_of(peer))?;
-        Ok(running)
-    }
-
-    /// The same, without waiting until it answers.
-    pub(crate) fn spawn_gateway(&self, peer: Peer, arguments: &[&str]) -> Result<Running> {
-        let (address, ops) = (free_port()?, free_port()?);
+    fn gateway_command(&self, peer: Peer, at: Ports, arguments: &[&str]) -> Command {
         let engine = if peer == Peer::Native { "native" } else { "wasm" };
         let mut command = Command::new(&self.bascule);
         command.args(["gateway", "--workers", "1", "--engine", engine, "--log-level", "warn"]);
-        command.args(["--listen", &address.to_string(), "--ops", &ops.to_string()]).args(arguments);
+        command.args(["--listen", &at.clients.to_string(), "--ops", &at.ops.to_string()]).args(arguments);
         // All clients of a comparison come from one address.
         command.env("BASCULE_LIMITS_CONNECTIONS_PER_IP", "100000");
-        spawn(peer, &mut command, &self.folder, address, ops)
+        command.env("BASCULE_BUCKETING_KEY", BUCKETING_KEY);
+        command
     }
 
     /// Writes what a gateway serves; atomically, since a gateway may be watching.
@@ -155,11 +206,6 @@ impl Stage {
         fs::write(&new, serde_json::to_vec(&documents::gateway(&self.origins, flags, number))?)?;
         fs::rename(&new, &file)?;
         Ok(file)
-    }
-
-    fn log_of(&self, peer: Peer) -> String {
-        let log = fs::read_to_string(self.folder.join(log_name(peer))).unwrap_or_default();
-        format!("{} does not answer; its log:\n{log}", peer.name())
     }
 }
 
@@ -182,18 +228,20 @@ fn nginx(folder: &Path, name: &str, servers: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn start(peer: Peer, command: &mut Command, folder: &Path, address: SocketAddr, ops: SocketAddr) -> Result<Running> {
-    let running = spawn(peer, command, folder, address, ops)?;
-    wait_for(address, START)
-        .with_context(|| format!("{}; see {}", peer.name(), folder.join(log_name(peer)).display()))?;
+fn start(peer: Peer, command: &mut Command, folder: &Path, at: Ports) -> Result<Running> {
+    let running = spawn(peer, command, folder, at)?;
+    wait_for(at.clients, START).with_context(|| {
+        let log = fs::read_to_string(folder.join(log_name(peer))).unwrap_or_default();
+        format!("{} does not answer; its log:\n{log}", peer.name())
+    })?;
     Ok(running)
 }
 
-fn spawn(peer: Peer, command: &mut Command, folder: &Path, address: SocketAddr, ops: SocketAddr) -> Result<Running> {
+fn spawn(peer: Peer, command: &mut Command, folder: &Path, at: Ports) -> Result<Running> {
     let log = File::create(folder.join(log_name(peer)))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let child = command.spawn().with_context(|| format!("cannot start {}", peer.name()))?;
-    Ok(Running { peer, address, ops, child })
+    Ok(Running { peer, address: at.clients, ops: at.ops, child })
 }
 
 fn log_name(peer: Peer) -> String {
