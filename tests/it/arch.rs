@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("server", &["edge-abi", "edge-engine"]),
     ("tests", &["edge-abi", "edge-engine", "server"]),
     ("xtask", &[]),
+    ("counted", &["edge-engine"]),
 ];
 
 /// Crates that do I/O, read a clock, make random numbers, log, or talk to an operating system or a JavaScript host.

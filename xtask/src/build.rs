@@ -19,13 +19,23 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     with_module(&workspace)?;
     module::fits(&workspace)?;
-    timed("release build", || {
-        module::precompile(&workspace, &["--release"])?;
-        let arguments = "build --locked --release --package server --bin bascule";
-        run_as_talk(workspace.cargo().args(arguments.split(' ')))
-    })?;
+    binary(&workspace)?;
     println!("{}", workspace.target.join("release/bascule").display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The release binary with the module and its machine code, whatever the module weighs.
+pub(crate) fn release(workspace: &Workspace) -> Result<()> {
+    with_module(workspace)?;
+    binary(workspace)
+}
+
+fn binary(workspace: &Workspace) -> Result<()> {
+    timed("release build", || {
+        module::precompile(workspace, &["--release"])?;
+        let arguments = "build --locked --release --package server --bin bascule";
+        run_as_talk(workspace.cargo().args(arguments.split(' ')))
+    })
 }
 
 /// What every build of `server` needs first. Answers the toolchain that built the module.

@@ -4,6 +4,7 @@
 //! that cannot do all of its work fails with a sentence that says what to do. Nothing here is shipped to users, and
 //! no command needs anything but the Rust toolchain to start: whatever else a command uses, it installs or names.
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -33,6 +34,13 @@ const COMMANDS: &[Command] = &[
     Command { name: "test", summary: test::SUMMARY, help: test::HELP, run: test::run },
     Command { name: "lint", summary: lint::SUMMARY, help: lint::HELP, run: lint::run },
     Command { name: "fuzz", summary: fuzz::SUMMARY, help: fuzz::HELP, run: fuzz::run },
+    Command { name: "bench", summary: bench::SUMMARY, help: bench::HELP, run: bench::run },
+    Command {
+        name: "callgrind",
+        summary: bench::callgrind::SUMMARY,
+        help: bench::callgrind::HELP,
+        run: bench::callgrind::run,
+    },
     Command { name: "ci", summary: ci::SUMMARY, help: ci::HELP, run: ci::run },
 ];
 
@@ -69,7 +77,7 @@ fn overview() -> String {
     let mut text = String::from("Usage: cargo xtask COMMAND [--help]\n\n");
     for Command { name, summary, .. } in COMMANDS {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:<7}{summary}");
+        let _ = writeln!(text, "  {name:<11}{summary}");
     }
     text
 }

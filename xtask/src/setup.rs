@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, capture, run_within, say, which};
 use crate::workspace::Workspace;
 
-pub(crate) use packages::{fuzz_tools, test_tools};
+pub(crate) use packages::{BENCH_TOOLS, CALLGRIND_TOOLS, PINGORA_TOOLS, fuzz_tools, test_tools, tools};
 
 pub(crate) const SUMMARY: &str = "make this machine able to build the edge module and to run the tests";
 pub(crate) const HELP: &str = "\
@@ -185,7 +185,7 @@ pub(crate) fn host() -> Result<String> {
 }
 
 /// The `release` of a rustc, such as `1.95.0`, and its host triple.
-fn version(toolchain: Toolchain) -> Result<(String, String)> {
+pub(crate) fn version(toolchain: Toolchain) -> Result<(String, String)> {
     let text = capture(toolchain.rustc().arg("-vV"))?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
     field("release: ").zip(field("host: ")).context("rustc -vV does not state its release and host")

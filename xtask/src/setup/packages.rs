@@ -1,43 +1,66 @@
 //! Programs from Debian's packages.
 //!
-//! Owns the lists of programs that tests and fuzz targets need. Invariant: a test never looks for a program and skips
-//! itself; what is in its list is there when the tests start, or they do not start.
+//! Owns the lists of programs that tests, fuzz targets and benchmarks start. Invariant: a test never looks for a program
+//! and skips itself; what is in its list is there when the tests start, or they do not start.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use crate::process::{as_root, run_as_talk, say, which};
 
-/// A program that other commands start.
-struct Tool {
+/// A program that a command starts.
+pub(crate) struct Tool {
     name: &'static str,
     package: &'static str,
     reason: &'static str,
 }
 
+impl Tool {
+    /// A program whose package has its name.
+    const fn new(name: &'static str, reason: &'static str) -> Self {
+        Self { name, package: name, reason }
+    }
+}
+
 const TEST_TOOLS: &[Tool] = &[
-    Tool { name: "strace", package: "strace", reason: "stops the gateway at each system call of a state write" },
-    Tool {
-        name: "wrk",
-        package: "wrk",
-        reason: "loads the gateway while it is restarted and while snapshots are swapped",
-    },
+    Tool::new("strace", "stops the gateway at each system call of a state write"),
+    Tool::new("wrk", "loads the gateway while it is restarted and while snapshots are swapped"),
 ];
 
 const FUZZ_TOOLS: &[Tool] = &[Tool { name: "c++", package: "g++", reason: "compiles libFuzzer" }];
 
+/// What `cargo xtask callgrind` starts.
+pub(crate) const CALLGRIND_TOOLS: &[Tool] = &[VALGRIND];
+
+/// What `cargo xtask bench` starts.
+pub(crate) const BENCH_TOOLS: &[Tool] = &[
+    Tool::new("nginx", "is what the gateway is measured against, and the origin behind all proxies"),
+    Tool::new("haproxy", "is what the gateway is measured against"),
+    Tool::new("wrk", "saturates the proxies"),
+    Tool::new("strace", "counts system calls per request"),
+    VALGRIND,
+];
+
+/// What Pingora's build starts.
+pub(crate) const PINGORA_TOOLS: &[Tool] = &[Tool::new("cmake", "builds the compression library that Pingora links")];
+
+const VALGRIND: Tool = Tool::new("valgrind", "counts the engine's instructions");
+
 /// Sees to it that the programs the tests start are installed.
 pub(crate) fn test_tools() -> Result<()> {
-    provide(TEST_TOOLS)
+    tools(TEST_TOOLS)
 }
 
 /// Sees to it that what the fuzz targets are linked with can be compiled.
 pub(crate) fn fuzz_tools() -> Result<()> {
     // Whoever names a compiler has one.
-    if std::env::var_os("CXX").is_some() { Ok(()) } else { provide(FUZZ_TOOLS) }
+    if std::env::var_os("CXX").is_some() { Ok(()) } else { tools(FUZZ_TOOLS) }
 }
 
-fn provide(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<&Tool> = tools.iter().filter(|tool| which(tool.name).is_none()).collect();
+/// Sees to it that these programs are installed.
+pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = wanted.iter().filter(|tool| !is_there(tool.name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -46,12 +69,17 @@ fn provide(tools: &[Tool]) -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     install(&packages)?;
-    match missing.iter().find(|tool| which(tool.name).is_none()) {
+    match missing.iter().find(|tool| !is_there(tool.name)) {
         None => Ok(()),
         Some(Tool { name, package, .. }) => {
-            anyhow::bail!("the package {package} was installed, and there is no program {name} on PATH")
+            anyhow::bail!("the package {package} was installed, and there is no program {name}")
         }
     }
+}
+
+/// Servers are in a folder that is not on everybody's PATH.
+fn is_there(program: &str) -> bool {
+    which(program).is_some() || Path::new("/usr/sbin").join(program).is_file()
 }
 
 /// Installs packages, or says what to type.
@@ -73,6 +101,7 @@ pub(super) fn install(names: &[&str]) -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut command = as_root("env")?;
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]);
+    // RUNLEVEL: Debian starts a server that it installs; in the run level of repairs it does not.
+    command.args(["RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]);
     run_as_talk(command.args(arguments))
 }
