@@ -6,9 +6,10 @@
 //! one tick and never early. It decides nothing: whoever owns the row is woken and looks.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use edge_engine::RouteReason;
@@ -50,6 +51,18 @@ struct Row {
     connection: Option<Rc<Connection>>,
 }
 
+impl Row {
+    /// Which deadline the owner has not reacted to for so long that it never will.
+    fn outlived(&self, now: u64) -> Option<Killed> {
+        let is_long_over = |deadline: u64| deadline.saturating_add(KILL_AFTER_MS) <= now;
+        match () {
+            () if is_long_over(self.hard) => Some(Killed::RolledBack),
+            () if self.is_fatal && is_long_over(self.soft) => Some(Killed::Stalled),
+            () => None,
+        }
+    }
+}
+
 /// How an exchange came to its release: what decides whether it may stay there.
 #[derive(Clone)]
 pub(super) struct Exchange {
@@ -61,14 +74,23 @@ pub(super) struct Exchange {
 /// A client connection, as far as others may end it.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
-    killed: Cell<bool>,
+    killed: Cell<Option<Killed>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Why a connection was ended by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Killed {
+    /// The client took no bytes for too long.
+    Stalled,
+    /// The grace after a rollback was over, and the owner could not react.
+    RolledBack,
 }
 
 impl Connection {
     /// Ends the connection at once, whatever it does.
-    pub(super) fn kill(&self) {
-        self.killed.set(true);
+    fn kill(&self, why: Killed) {
+        self.killed.set(Some(why));
         self.wake();
     }
 
@@ -79,12 +101,21 @@ impl Connection {
         }
     }
 
-    /// Whether it was ended; otherwise the task is woken when it is.
-    pub(super) fn is_killed(&self, cx: &Context<'_>) -> bool {
-        if !self.killed.get() {
+    /// Whether it was ended, and why; otherwise the task is woken when it is.
+    pub(super) fn killed(&self, cx: &Context<'_>) -> Option<Killed> {
+        if self.killed.get().is_none() {
             remember(&mut self.waker.borrow_mut(), cx);
         }
         self.killed.get()
+    }
+
+    /// Polls the work until it is done, or until it is ended from outside: then why.
+    pub(super) async fn until_killed(&self, mut work: Pin<&mut impl Future<Output = ()>>) -> Option<Killed> {
+        std::future::poll_fn(|cx| match self.killed(cx) {
+            Some(why) => Poll::Ready(Some(why)),
+            None => work.as_mut().poll(cx).map(|()| None),
+        })
+        .await
     }
 }
 
@@ -182,11 +213,10 @@ impl Deadlines {
             if let Some(waker) = row.waker.take() {
                 waker.wake();
             }
-            if due.saturating_add(KILL_AFTER_MS) <= now
-                && (row.is_fatal || row.hard <= now)
-                && let Some(connection) = &row.connection
+            if let Some(connection) = &row.connection
+                && let Some(why) = row.outlived(now)
             {
-                connection.kill();
+                connection.kill(why);
             }
         }
     }
@@ -279,8 +309,6 @@ impl Drop for Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
 
     fn local<F: Future>(test: impl FnOnce(Rc<Deadlines>) -> F) -> F::Output {
@@ -314,7 +342,8 @@ mod tests {
             let connection = Rc::new(Connection::default());
             let timer = deadlines.timer(Some(Rc::clone(&connection)));
             timer.arm_fatal(Duration::ZERO);
-            std::future::poll_fn(|cx| if connection.is_killed(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            let work = std::pin::pin!(std::future::pending());
+            assert_eq!(connection.until_killed(work).await, Some(Killed::Stalled));
             drop(timer);
             assert_eq!(deadlines.armed.get(), 0);
         });

@@ -1,9 +1,9 @@
 //! One client connection from accept to close: TLS, the protocol, the requests, the tunnel.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::client_io::{ClientIo, Protocol, Stream};
-use super::clock::Connection;
+use super::clock::{Connection, Killed};
 use super::context;
 use super::executor::LocalExecutor;
 use super::headers;
@@ -40,13 +40,12 @@ pub(super) async fn serve(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr) 
     let link = Link::new(peer, connection, timer, limits);
     let _registered = worker.register(&link);
     let work = pin!(work(&worker, &link, tcp));
-    until_killed(&link, work).await;
-}
-
-/// Polls the work until it is done or somebody ends the connection.
-async fn until_killed(link: &Link, mut work: Pin<&mut impl Future<Output = ()>>) {
-    std::future::poll_fn(|cx| if link.connection.is_killed(cx) { Poll::Ready(()) } else { work.as_mut().poll(cx) })
-        .await;
+    match link.connection.until_killed(work).await {
+        Some(Killed::RolledBack) => worker.shard.count(Event::RolledBack),
+        Some(Killed::Stalled) => worker.shard.count(Event::WriteTimeout),
+        None if link.gave_up_writing() => worker.shard.count(Event::WriteTimeout),
+        None => {}
+    }
 }
 
 async fn work(worker: &Rc<Worker>, link: &Rc<Link>, tcp: TcpStream) {

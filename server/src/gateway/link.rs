@@ -47,6 +47,7 @@ pub(super) struct Link {
     head: Duration,
     write: Duration,
     is_write_blocked: Cell<bool>,
+    gave_up_writing: Cell<bool>,
     /// Heads that the gate let through.
     heads: Cell<u64>,
     /// Requests that the service has seen.
@@ -74,6 +75,7 @@ impl Link {
             head: limits.head_timeout,
             write: limits.write_timeout,
             is_write_blocked: Cell::new(false),
+            gave_up_writing: Cell::new(false),
             heads: Cell::new(0),
             seen: Cell::new(0),
             in_flight: Cell::new(0),
@@ -114,7 +116,14 @@ impl Link {
         if !self.is_write_blocked.replace(true) {
             self.timer.arm(self.write);
         }
-        self.timer.expired(cx).is_some()
+        let is_over = self.timer.expired(cx).is_some();
+        self.gave_up_writing.set(is_over);
+        is_over
+    }
+
+    /// Whether the connection ended because its client took no bytes.
+    pub(super) fn gave_up_writing(&self) -> bool {
+        self.gave_up_writing.get()
     }
 
     /// A write went on.

@@ -20,9 +20,9 @@ use super::metrics::Event;
 use super::problem::{NO_UPSTREAM, Problem};
 use super::route::{Choice, Diverted, Serving};
 use super::state::UpstreamRoute;
-use super::upstream::fault::Fault;
+use super::upstream::fault::{Cause, Fault};
 use super::upstream::h1::{Ask, H1};
-use super::upstream::h2::UpstreamBody;
+use super::upstream::h2::{UpstreamBody, Watch};
 use super::upstream::pool::Pool;
 use super::upstream::pump::{Framing, Patience, Pump};
 use super::upstream::response::BodyFraming;
@@ -52,7 +52,7 @@ pub(super) struct Reply {
 
 enum Source {
     H1 { connection: Box<H1>, pool: Rc<Pool>, framing: BodyFraming, keeps_alive: bool },
-    H2(Incoming),
+    H2(Incoming, Watch),
     Tunnel(Box<H1>),
 }
 
@@ -66,7 +66,10 @@ enum Failed {
 impl Call<'_> {
     /// Sends the request; the reply, who served it, or the problem to answer with.
     pub(super) async fn run(&self, pump: &mut Pump, waits: &Waits) -> (Result<Reply, Problem>, Option<Serving>) {
-        let Some(mut serving) = self.choice.serving(&self.worker.shard) else { return (Err(NO_UPSTREAM), None) };
+        let Some(mut serving) = self.choice.serving(&self.worker.shard) else {
+            self.worker.shard.count(Event::NoUpstream);
+            return (Err(NO_UPSTREAM), None);
+        };
         let mut attempt = Attempt::default();
         loop {
             let failed = match self.attempt(&serving, &attempt, pump, waits).await {
@@ -87,6 +90,8 @@ impl Call<'_> {
             Failed::Fault(fault) => {
                 if fault.kind().is_some() {
                     self.worker.shard.count(Event::NoUpstream);
+                } else if fault.cause == Cause::ClientTimeout {
+                    self.worker.shard.count(Event::BodyTimeout);
                 }
                 Err(Problem::of_fault(fault, self.link.body_violation()))
             }
@@ -136,7 +141,7 @@ impl Call<'_> {
         waits: &Waits,
     ) -> Result<Reply, Failed> {
         let release = &serving.release;
-        let unusable = || Failed::Fault(Fault::unsent(super::upstream::fault::Cause::Connect));
+        let unusable = || Failed::Fault(Fault::unsent(Cause::Connect));
         let upstream = release.pick(attempt.not).ok_or_else(unusable)?;
         let pool = self.worker.pool(upstream).ok_or_else(unusable)?;
         attempt.remember(upstream.index);
@@ -241,7 +246,7 @@ impl Call<'_> {
         pump: &mut Pump,
         waits: &Waits,
     ) -> Result<Reply, Fault> {
-        let malformed = |_| Fault::unsent(super::upstream::fault::Cause::Malformed);
+        let malformed = |_| Fault::unsent(Cause::Malformed);
         let mut fields = HeaderMap::with_capacity(self.parts.headers.len() + 12);
         headers::forward(&self.parts.headers, &self.facts(), &mut fields);
         self.identify(serving, &mut fields);
@@ -253,16 +258,17 @@ impl Call<'_> {
             .path_and_query(self.target())
             .build()
             .map_err(malformed)?;
-        let mut request = http::Request::new(UpstreamBody::new(pump.take()));
+        let mut request = http::Request::new(UpstreamBody::new(pump.take(), pump.patience()));
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = fields;
         *request.version_mut() = http::Version::HTTP_2;
+        let watch = Watch::new(request.body().progress());
         let response = pool.h2(request, fresh, waits).await?;
         let (head, body) = response.into_parts();
         let mut fields = head.headers;
         headers::clean_response(&mut fields);
-        Ok(Reply { status: head.status, headers: fields, source: Source::H2(body) })
+        Ok(Reply { status: head.status, headers: fields, source: Source::H2(body, watch) })
     }
 
     fn identify(&self, serving: &Serving, fields: &mut HeaderMap) {
@@ -326,7 +332,7 @@ impl Reply {
                 link.answer_upgrade(Some(connection.into_tunnel(flow.waits)));
                 ProxyBody::full(Bytes::new(), ended)
             }
-            Source::H2(body) => ProxyBody::h2(H2Body { body, flow, is_waiting: false }, ended),
+            Source::H2(body, watch) => ProxyBody::h2(H2Body { body, watch, flow, is_waiting: false }, ended),
             Source::H1 { connection, pool, framing, keeps_alive } => {
                 h1_body(connection, pool, framing, keeps_alive, pump, flow, ended)
             }

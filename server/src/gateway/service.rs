@@ -16,7 +16,7 @@ use super::access_log::Entry;
 use super::body::{Ended, Flow, ProxyBody};
 use super::context::Subject;
 use super::cookies;
-use super::gate::head::is_authority;
+use super::gate::head::{Reject, is_authority};
 use super::headers;
 use super::hosts;
 use super::link::Link;
@@ -59,7 +59,8 @@ pub(super) async fn answer(
     let refused = rejected.map(Problem::of_reject).or_else(|| check(&parts, &worker, is_h2));
     let response = match refused {
         Some(problem) => {
-            worker.shard.count(Event::RequestRejected);
+            let is_slow = rejected == Some(Reject::HeadTimeout);
+            worker.shard.count(if is_slow { Event::HeadTimeout } else { Event::RequestRejected });
             release_gate(&link);
             let response = record.refuse(&problem, &link, ended);
             record.log(&worker, &parts, authority(&parts), response.status(), None, None);
