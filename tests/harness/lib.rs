@@ -4,6 +4,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod frames;
 pub mod origin;
 pub mod world;
 

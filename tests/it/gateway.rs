@@ -4,6 +4,8 @@ mod basics;
 mod drain;
 mod failures;
 mod h2;
+mod h2_frames;
+mod h2_rollback;
 mod routing;
 mod slow;
 mod smuggling;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 
 use hyper::server::conn::{http1, http2};
@@ -11,9 +12,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::client_io::{ClientIo, Protocol, Stream};
-use super::clock::{Connection, Killed};
+use super::clock::{Killed, Lifeline};
 use super::context;
-use super::executor::LocalExecutor;
+use super::executor::StreamExecutor;
 use super::headers;
 use super::limits::ClientLimits;
 use super::link::{Link, Peer};
@@ -35,16 +36,14 @@ pub(super) async fn serve(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr) 
         is_trusted: context::is_trusted(address, &worker.config.trusted_proxies),
         is_tls: worker.tls.is_some(),
     };
-    let connection = Rc::new(Connection::default());
-    let timer = worker.deadlines.timer(Some(Rc::clone(&connection)));
-    let link = Link::new(peer, connection, timer, limits);
+    let lifeline = Rc::new(Lifeline::default());
+    let timer = worker.deadlines.timer(Some(Rc::clone(&lifeline)));
+    let link = Link::new(peer, lifeline, timer, limits);
     let _registered = worker.register(&link);
     let work = pin!(work(&worker, &link, tcp));
-    match link.connection.until_killed(work).await {
-        Some(Killed::RolledBack) => worker.shard.count(Event::RolledBack),
-        Some(Killed::Stalled) => worker.shard.count(Event::WriteTimeout),
-        None if link.gave_up_writing() => worker.shard.count(Event::WriteTimeout),
-        None => {}
+    let gave_up = || link.gave_up_writing().then_some(Killed::Stalled);
+    if let Some(why) = link.lifeline.until_killed(work).await.or_else(gave_up) {
+        worker.shard.count(why.event());
     }
 }
 
@@ -75,7 +74,10 @@ async fn work(worker: &Rc<Worker>, link: &Rc<Link>, tcp: TcpStream) {
 }
 
 async fn serve_h1(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
-    let service = service_fn(|request| service::answer(Rc::clone(worker), Rc::clone(link), request));
+    let service = service_fn(|request| {
+        // One request at a time: whoever ends it ends the connection.
+        service::answer(Rc::clone(worker), Rc::clone(link), Rc::clone(&link.lifeline), request)
+    });
     let mut connection = http1::Builder::new()
         // Deadlines are the stream's own.
         .header_read_timeout(None)
@@ -92,11 +94,13 @@ async fn serve_h1(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
 }
 
 async fn serve_h2(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
+    let streams = StreamExecutor::new(Arc::clone(&worker.shard));
     let service = service_fn(|request| {
         link.stream_opened();
-        service::answer(Rc::clone(worker), Rc::clone(link), request)
+        service::answer(Rc::clone(worker), Rc::clone(link), streams.open(), request)
     });
-    let mut connection = pin!(h2_builder(&worker.config.client).serve_connection(TokioIo::new(io), service));
+    let builder = h2_builder(&worker.config.client, streams.clone());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut is_leaving = false;
     std::future::poll_fn(|cx: &mut Context<'_>| {
         // Wakes this task when the connection is to drain or is idle for too long.
@@ -114,8 +118,8 @@ async fn serve_h2(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
     .await;
 }
 
-fn h2_builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn h2_builder(limits: &ClientLimits, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::clock::{Connection, Timer};
+use super::clock::{Lifeline, Timer};
 use super::gate::Gate;
 use super::gate::head::Reject;
 use super::limits::ClientLimits;
@@ -40,7 +40,7 @@ pub(super) struct Peer {
 /// The shared part of a client connection.
 pub(super) struct Link {
     pub(super) peer: Peer,
-    pub(super) connection: Rc<Connection>,
+    pub(super) lifeline: Rc<Lifeline>,
     timer: Timer,
     phase: Cell<Phase>,
     idle: Cell<Duration>,
@@ -64,11 +64,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: Peer, connection: Rc<Connection>, timer: Timer, limits: &ClientLimits) -> Rc<Self> {
+    pub(super) fn new(peer: Peer, lifeline: Rc<Lifeline>, timer: Timer, limits: &ClientLimits) -> Rc<Self> {
         timer.arm(limits.idle_timeout);
         Rc::new(Self {
             peer,
-            connection,
+            lifeline,
             timer,
             phase: Cell::new(Phase::Idle),
             idle: Cell::new(limits.idle_timeout),
@@ -206,7 +206,7 @@ impl Link {
     /// its next request.
     pub(super) fn drain(&self, idle: Duration) {
         self.is_draining.set(true);
-        self.connection.wake();
+        self.lifeline.wake();
         self.idle.set(idle.min(self.idle.get()));
         if self.phase.get() == Phase::Idle && !self.is_write_blocked.get() {
             self.enter(Phase::Idle);
