@@ -12,3 +12,4 @@ mod smuggling;
 mod spellings;
 mod streaming;
 mod upgrades;
+mod upstream_tls;

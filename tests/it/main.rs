@@ -15,6 +15,7 @@ mod live;
 mod ops;
 mod process;
 mod rig;
+mod running;
 mod snapshot_format;
 mod state;
 mod swap;
