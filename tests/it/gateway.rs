@@ -3,6 +3,7 @@
 mod basics;
 mod drain;
 mod failures;
+mod geography;
 mod h2;
 mod h2_frames;
 mod h2_rollback;

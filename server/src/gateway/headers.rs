@@ -74,6 +74,8 @@ pub(super) struct Facts<'a> {
     pub(super) request_id: &'a [u8],
     /// Present when the client sent none that is valid.
     pub(super) new_traceparent: Option<&'a [u8]>,
+    /// What only a trusted proxy may say: the configured header of the client's country.
+    pub(super) country: Option<&'a HeaderName>,
 }
 
 /// Copies what may pass from the client's fields to the sink, and adds ours.
@@ -82,7 +84,11 @@ pub(super) struct Facts<'a> {
 pub(super) fn forward(from: &HeaderMap, facts: &Facts<'_>, to: &mut impl Sink) {
     let is_trusted = facts.peer.is_trusted;
     let (mut proto, mut host) = (false, false);
+    let forgeable = facts.country.filter(|_| !is_trusted);
     for (name, value) in from {
+        if forgeable.is_some_and(|country| is_or_reads_as(name, country)) {
+            continue;
+        }
         match fate(name.as_str()) {
             Fate::Forward if *name == "traceparent" && facts.new_traceparent.is_some() => {}
             Fate::Forward if !is_named(from, name) => to.forward(name, value),
@@ -175,6 +181,11 @@ fn twin(name: &str) -> Fate {
         Fate::Forward => Fate::Forward,
         _ => Fate::Drop,
     }
+}
+
+/// Whether a back end may take the one name for the other.
+fn is_or_reads_as(name: &HeaderName, other: &HeaderName) -> bool {
+    name == other || (memchr(b'_', name.as_str().as_bytes()).is_some() && *name.as_str().replace('_', "-") == *other)
 }
 
 /// Whether a name belongs to the gateway.

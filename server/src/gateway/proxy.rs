@@ -289,6 +289,7 @@ impl Call<'_> {
             host: self.host,
             request_id: self.request_id,
             new_traceparent: self.new_traceparent,
+            country: self.worker.config.country_header.as_ref(),
         }
     }
 

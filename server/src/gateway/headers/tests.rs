@@ -11,8 +11,13 @@ fn sent(fields: &[(&str, &str)], is_trusted: bool) -> Vec<String> {
     for (name, value) in fields {
         from.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    let facts =
-        Facts { peer: &peer(is_trusted, false), host: b"shop.example", request_id: b"r1", new_traceparent: None };
+    let facts = Facts {
+        peer: &peer(is_trusted, false),
+        host: b"shop.example",
+        request_id: b"r1",
+        new_traceparent: None,
+        country: None,
+    };
     let mut out = BytesMut::new();
     forward(&from, &facts, &mut out);
     let mut map = HeaderMap::new();
