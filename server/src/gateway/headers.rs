@@ -20,6 +20,26 @@ const OWN_PREFIX: &str = "x-bascule";
 pub(super) trait Sink {
     fn forward(&mut self, name: &HeaderName, value: &HeaderValue);
     fn set(&mut self, name: &'static str, value: &[u8]);
+    fn identify(&mut self, identity: &Identity);
+}
+
+/// The fields that tell an upstream which release it is asked as: made once, copied for each request.
+#[derive(Debug)]
+pub(super) struct Identity {
+    lines: Box<[u8]>,
+    fields: HeaderMap,
+}
+
+impl Identity {
+    pub(super) fn new(app: &str, environment: &str, release: &str) -> Self {
+        let named = [("x-bascule-app", app), ("x-bascule-environment", environment), ("x-bascule-release", release)];
+        let (mut lines, mut fields) = (BytesMut::new(), HeaderMap::new());
+        for (name, value) in named {
+            lines.set(name, value.as_bytes());
+            fields.set(name, value.as_bytes());
+        }
+        Self { lines: lines.as_ref().into(), fields }
+    }
 }
 
 impl Sink for BytesMut {
@@ -29,6 +49,10 @@ impl Sink for BytesMut {
 
     fn set(&mut self, name: &'static str, value: &[u8]) {
         put(self, name, value);
+    }
+
+    fn identify(&mut self, identity: &Identity) {
+        self.extend_from_slice(&identity.lines);
     }
 }
 
@@ -41,6 +65,10 @@ impl Sink for HeaderMap {
         if let Ok(value) = HeaderValue::from_bytes(value) {
             self.append(HeaderName::from_static(name), value);
         }
+    }
+
+    fn identify(&mut self, identity: &Identity) {
+        self.extend(identity.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 }
 

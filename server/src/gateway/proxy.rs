@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::body::{Ended, Flow, H1Body, H2Body, Left, ProxyBody, decode};
 use super::clock::Exchange;
-use super::headers::{self, Facts};
+use super::headers::{self, Facts, Sink};
 use super::health::FailureKind;
 use super::limits::DataConfig;
 use super::link::Link;
@@ -218,23 +218,17 @@ impl Call<'_> {
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
         headers::forward(&self.parts.headers, &self.facts(), out);
-        out.extend_from_slice(&serving.release.identity);
-        out.extend_from_slice(b"x-bascule-slot: ");
-        out.extend_from_slice(serving.slot.as_str().as_bytes());
-        if !self.choice.flags.is_empty() {
-            out.extend_from_slice(b"\r\nx-bascule-flags: ");
-            out.extend_from_slice(&self.choice.flags);
-        }
+        self.identify(serving, out);
         if pump.framing() == Framing::Chunked {
-            out.extend_from_slice(b"\r\ntransfer-encoding: chunked");
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         if self.may_upgrade
             && let Some(protocol) = self.parts.headers.get(http::header::UPGRADE)
         {
-            out.extend_from_slice(b"\r\nconnection: upgrade\r\nupgrade: ");
-            out.extend_from_slice(protocol.as_bytes());
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            headers::put(out, "upgrade", protocol.as_bytes());
         }
-        out.extend_from_slice(b"\r\n\r\n");
+        out.extend_from_slice(b"\r\n");
     }
 
     async fn over_h2(
@@ -271,15 +265,12 @@ impl Call<'_> {
         Ok(Reply { status: head.status, headers: fields, source: Source::H2(body, watch) })
     }
 
-    fn identify(&self, serving: &Serving, fields: &mut HeaderMap) {
-        use headers::Sink as _;
-        let release = &serving.release;
-        fields.set("x-bascule-app", release.app.as_bytes());
-        fields.set("x-bascule-environment", release.environment.as_bytes());
-        fields.set("x-bascule-release", release.id.as_bytes());
-        fields.set("x-bascule-slot", serving.slot.as_str().as_bytes());
+    /// Tells the upstream what was decided, by both versions.
+    fn identify(&self, serving: &Serving, to: &mut impl Sink) {
+        to.identify(&serving.release.identity);
+        to.set("x-bascule-slot", serving.slot.as_str().as_bytes());
         if !self.choice.flags.is_empty() {
-            fields.set("x-bascule-flags", &self.choice.flags);
+            to.set("x-bascule-flags", &self.choice.flags);
         }
     }
 

@@ -165,3 +165,15 @@ fn response_fields_of_this_hop_and_of_the_gateway_are_dropped() {
         assert_eq!(is_dropped_from_response(name), dropped, "{name}");
     }
 }
+
+#[test]
+fn a_release_is_named_alike_in_both_versions() {
+    let identity = Identity::new("web", "production", "web-1.4.1");
+    let (mut head, mut map) = (BytesMut::new(), HeaderMap::new());
+    head.identify(&identity);
+    map.identify(&identity);
+    let expected = "x-bascule-app: web\r\nx-bascule-environment: production\r\nx-bascule-release: web-1.4.1\r\n";
+    assert_eq!(head, expected);
+    let lines = map.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+    assert_eq!(lines.collect::<String>(), expected);
+}
