@@ -7,6 +7,7 @@ mod geography;
 mod h2;
 mod h2_frames;
 mod h2_rollback;
+mod hostile_module;
 mod routing;
 mod slow;
 mod smuggling;

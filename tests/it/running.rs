@@ -100,12 +100,17 @@ impl Process {
         assert!(status.expect("kill is there").success());
     }
 
-    /// The value of a series, by its name and labels as a scrape shows them.
+    /// The value of a series, by its name and labels as a scrape shows them; without a fraction.
     #[track_caller]
-    pub(crate) fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> u64 {
         let metrics = get(self.ops, "/metrics").body;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
-        value.unwrap_or_else(|| panic!("{series} is not in {metrics}"))
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let whole = value.and_then(|value| value.split('.').next()?.parse().ok());
+        whole.unwrap_or_else(|| panic!("{series} is not a number in {metrics}"))
+    }
+
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.metric("process_resident_memory_bytes")
     }
 
     /// Waits for its end: exit code and all of the log.
