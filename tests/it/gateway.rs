@@ -8,6 +8,7 @@ mod h2;
 mod h2_frames;
 mod h2_rollback;
 mod hostile_module;
+mod retries;
 mod routing;
 mod slow;
 mod smuggling;
