@@ -73,7 +73,7 @@ impl Frames {
     }
 
     /// The next frame; `None` when the gateway has closed, be it by a reset.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn receive(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.fill(&mut head)?;
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -83,8 +83,8 @@ impl Frames {
     }
 
     /// The next frame of a stream, or what ends the connection.
-    pub fn next_of(&mut self, stream: u32) -> Option<Frame> {
-        std::iter::from_fn(|| self.next()).find(|frame| frame.stream == stream || frame.kind == kind::GOAWAY)
+    pub fn receive_of(&mut self, stream: u32) -> Option<Frame> {
+        std::iter::from_fn(|| self.receive()).find(|frame| frame.stream == stream || frame.kind == kind::GOAWAY)
     }
 
     fn fill(&mut self, space: &mut [u8]) -> Option<()> {

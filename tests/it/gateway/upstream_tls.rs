@@ -85,7 +85,7 @@ fn serve(acceptor: tokio_rustls::TlsAcceptor) -> SocketAddr {
 /// Says by which version it was asked and what for.
 async fn echo(request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let (version, target) = (request.version(), request.uri().path().to_owned());
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     Ok(http::Response::new(Full::new(format!("{version:?} {target} {}", body.len()).into())))
 }
 
