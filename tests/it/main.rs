@@ -5,6 +5,7 @@
 
 mod arch;
 mod cli;
+mod crowd;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;

@@ -148,23 +148,3 @@ fn a_client_that_goes_away_takes_its_exchange_with_it() {
     drop(tcp);
     assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(0));
 }
-
-#[test]
-fn idle_connections_cost_little_memory() {
-    const CONNECTIONS: u64 = 1000;
-    // Client sockets of this test live in the same process; what they cost beside the kernel is small.
-    const BYTES_EACH: u64 = 12 * 1024;
-    let origin = Origin::named("blue");
-    let world = World::of(&origin.url(), &origin.url()).start();
-    let warm: Vec<_> = (0..50).map(|_| TcpStream::connect(world.address()).unwrap()).collect();
-    let before = server::process::resident_bytes().unwrap();
-    let open: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(world.address()).unwrap()).collect();
-    let from = Instant::now();
-    while world.count(Event::ConnectionOpened) < CONNECTIONS + 50 {
-        assert!(from.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let grown = server::process::resident_bytes().unwrap().saturating_sub(before);
-    assert!(grown < CONNECTIONS * BYTES_EACH, "{} bytes each", grown / CONNECTIONS);
-    drop((warm, open));
-}
