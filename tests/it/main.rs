@@ -15,6 +15,7 @@ mod host;
 mod live;
 mod ops;
 mod process;
+mod restart;
 mod rig;
 mod running;
 mod snapshot_format;
