@@ -184,3 +184,27 @@ fn a_head_over_http2_that_never_ends_is_given_up() {
     while frames.receive().is_some() {}
     attacked.is_unharmed(before);
 }
+
+#[test]
+fn a_client_that_leaves_the_end_of_a_response_in_our_memory_is_given_up() {
+    let attacked = Attacked::start(&[("TIMEOUTS_IDLE", "300ms")]);
+    let before = attacked.process.resident_bytes();
+    let mut frames = Frames::connect(attacked.process.listen);
+    // SETTINGS_INITIAL_WINDOW_SIZE (4) of one byte: the rest of each body waits for a window that never comes.
+    frames.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]).unwrap();
+    for n in 0..50 {
+        let user = block("GET", &[("x-user-id", "slow")]);
+        frames.send(kind::HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &user).unwrap();
+    }
+    let mut bodies = 0;
+    while let Some(frame) = frames.receive() {
+        bodies += usize::from(frame.kind == kind::DATA);
+        assert!(frame.kind != kind::DATA || frame.payload.len() <= 1, "{frame:?}");
+        if frame.kind == kind::PING {
+            // It is there all the time.
+            let _ = frames.send(kind::PING, END_STREAM, 0, &frame.payload);
+        }
+    }
+    assert_eq!(bodies, 50, "each was answered");
+    attacked.is_unharmed(before);
+}
