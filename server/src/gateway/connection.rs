@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -101,13 +101,21 @@ async fn serve_h2(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
     });
     let builder = h2_builder(&worker.config.client, streams.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let mut is_leaving = false;
+    let (mut is_leaving, mut is_last) = (false, false);
     std::future::poll_fn(|cx: &mut Context<'_>| {
         // Wakes this task when the connection is to drain or is idle for too long.
         let is_overdue = link.is_idle() && link.overdue(cx).is_some();
         if !is_leaving && (link.is_draining() || is_overdue) {
             is_leaving = true;
             connection.as_mut().graceful_shutdown();
+        }
+        if is_overdue && is_last {
+            return Poll::Ready(());
+        }
+        if is_overdue {
+            // All is answered, but the end of an answer may wait for a client that is slow to take it.
+            is_last = true;
+            link.linger(worker.config.client.write_timeout);
         }
         connection.as_mut().poll(cx).map(|outcome| {
             if let Err(error) = outcome {

@@ -1,5 +1,7 @@
 //! HTTP/2 that no correct client sends, frame by frame.
 
+use std::time::Duration;
+
 use tests::frames::{END_HEADERS, END_STREAM, Frame, Frames, field, kind};
 use tests::world::HOST;
 use tests::{Origin, World};
@@ -187,7 +189,7 @@ fn a_head_over_http2_that_never_ends_is_given_up() {
 
 #[test]
 fn a_client_that_leaves_the_end_of_a_response_in_our_memory_is_given_up() {
-    let attacked = Attacked::start(&[("TIMEOUTS_IDLE", "300ms")]);
+    let attacked = Attacked::start(&[("TIMEOUTS_IDLE", "300ms"), ("TIMEOUTS_WRITE", "300ms")]);
     let before = attacked.process.resident_bytes();
     let mut frames = Frames::connect(attacked.process.listen);
     // SETTINGS_INITIAL_WINDOW_SIZE (4) of one byte: the rest of each body waits for a window that never comes.
@@ -207,4 +209,33 @@ fn a_client_that_leaves_the_end_of_a_response_in_our_memory_is_given_up() {
     }
     assert_eq!(bodies, 50, "each was answered");
     attacked.is_unharmed(before);
+}
+
+#[test]
+fn a_draining_connection_still_gives_a_slow_client_the_end_of_its_response() {
+    let attacked = Attacked::start(&[]);
+    let mut frames = Frames::connect(attacked.process.listen);
+    frames.send(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]).unwrap();
+    frames.send(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block("GET", &[])).unwrap();
+    let (mut body, mut is_leaving): (Vec<u8>, bool) = (Vec::new(), false);
+    while let Some(frame) = frames.receive() {
+        match frame.kind {
+            kind::DATA => {
+                body.extend(&frame.payload);
+                if body.len() == 1 {
+                    attacked.process.signal("-TERM");
+                }
+            }
+            kind::PING if frame.flags == 0 => frames.send(kind::PING, 1, 0, &frame.payload).unwrap(),
+            kind::GOAWAY if !is_leaving => {
+                is_leaving = true;
+                // Longer than an idle connection may wait for its next request.
+                std::thread::sleep(Duration::from_millis(1500));
+                let _ = frames.send(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 100]);
+            }
+            _ => {}
+        }
+    }
+    assert!(is_leaving, "it says that it goes away");
+    assert_eq!(body, b"blue");
 }
