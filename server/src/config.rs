@@ -38,7 +38,7 @@ pub struct Config {
     pub keys: KeySource,
     /// TLS of the listeners.
     pub tls: Option<TlsFiles>,
-    /// Authorities for https upstreams; `None` = none is trusted.
+    /// Authorities for https upstreams; `None` = those of the system.
     pub upstream_ca: Option<PathBuf>,
     /// What decides.
     pub engine: EngineSettings,

@@ -1,7 +1,7 @@
 //! A client that sends exactly the bytes it is given and reads responses strictly.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Nothing that a test waits for takes longer, also on a busy machine.
@@ -55,7 +55,18 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Self {
-        let tcp = TcpStream::connect(address).expect("the gateway listens");
+        Self::over(TcpStream::connect(address).expect("the gateway listens"))
+    }
+
+    /// Connects from an address of one's own; all of 127.0.0.0/8 is.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("the gateway listens");
+        Self::over(socket.into())
+    }
+
+    fn over(tcp: TcpStream) -> Self {
         tcp.set_nodelay(true).expect("a TCP option");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a TCP option");
         tcp.set_write_timeout(Some(PATIENCE)).expect("a TCP option");

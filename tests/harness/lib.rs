@@ -4,12 +4,15 @@
 
 pub mod binary;
 pub mod client;
+pub mod frames;
 pub mod origin;
 pub mod world;
+pub mod wrk;
 
 pub use client::{Client, Response};
 pub use origin::{Origin, Seen};
 pub use world::{World, WorldBuilder};
+pub use wrk::Wrk;
 
 /// The content of a snapshot in the tests of the state directory: another one for each number, and long
 /// enough that a write of it can be cut.

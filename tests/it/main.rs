@@ -6,6 +6,7 @@
 mod arch;
 mod cli;
 mod corpus;
+mod crowd;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;
@@ -15,7 +16,9 @@ mod host;
 mod live;
 mod ops;
 mod process;
+mod restart;
 mod rig;
+mod running;
 mod snapshot_format;
 mod state;
 mod swap;

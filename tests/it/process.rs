@@ -1,79 +1,13 @@
 //! The gateway as a process: signals, restarts, logs and what must never be in them.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::binary::command;
 
 use crate::live::{Client, Origin, manifest};
 use crate::rig::get;
-
-/// `bascule gateway`, its log and where it listens.
-struct Process {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    seen: String,
-    listen: SocketAddr,
-    ops: SocketAddr,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // A test that failed half-way leaves nothing behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    fn start(file: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let mut command =
-            command(["gateway", "--file", &file.display().to_string(), "--listen", listen, "--ops", "127.0.0.1:0"]);
-        command.env("BASCULE_LOG_FORMAT", "json").env("BASCULE_WORKERS", "1");
-        for (name, value) in settings {
-            command.env(format!("BASCULE_{name}"), value);
-        }
-        let mut child = command.spawn().expect("the program starts");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        // Owned from here on, so that it ends with the test whatever comes.
-        let mut process = Self { child, log, seen: String::new(), listen: nowhere, ops: nowhere };
-        loop {
-            let record = process.next_record();
-            if record["message"] == "the gateway is up" {
-                let address = |name: &str| {
-                    record["metadata"][name].as_str().and_then(|address| address.parse().ok()).expect("an address")
-                };
-                (process.listen, process.ops) = (address("listen"), address("ops"));
-                return process;
-            }
-        }
-    }
-
-    fn next_record(&mut self) -> Value {
-        let from = self.seen.len();
-        let length = self.log.read_line(&mut self.seen).expect("text");
-        assert!(length > 0, "it ended: {}", self.seen);
-        serde_json::from_str(&self.seen[from..]).unwrap_or_else(|_| panic!("no JSON: {}", self.seen))
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill is there").success());
-    }
-
-    /// Exit code and all of the log.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.log.read_to_string(&mut self.seen).expect("text");
-        let status = self.child.wait().expect("it ends");
-        (status.code(), std::mem::take(&mut self.seen))
-    }
-}
+use crate::running::Process;
 
 fn served(blue: &Origin) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().expect("a folder for the test");

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_engine::BucketingKey;
 use server::gateway::board::Origin as From;
 use server::gateway::publish::Change;
 use server::host::{Engine, LoadedSnapshot, Module};
+use tests::Wrk;
 
 use crate::live::{Client, Origin, gateway, manifest};
 use crate::rig::eventually;
@@ -25,7 +26,7 @@ fn snapshot(number: u64, blue: &Origin, green: &Origin, weight: u32, engine: &En
 }
 
 #[test]
-fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_once() {
+fn a_thousand_swaps_at_saturation_lose_no_request_and_route_by_the_new_snapshot_at_once() {
     let (blue, green) = (Origin::start("blue"), Origin::start("green"));
     let gateway = gateway(&[("WORKERS", "2".to_owned())]);
     let engine = Engine::wasm(Module::embedded().expect("embedded"));
@@ -35,6 +36,9 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
     };
     publish(1, 0);
     let (is_done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // What it takes to leave no core idle; it counts errors only, the clients below read the answers.
+    let load = Wrk::start(gateway.address(), "shop.example", 64, &["x-user-id: one-of-many"]);
+    let began = Instant::now();
     let (slowest, stall) = std::thread::scope(|scope| {
         for client in 0..4 {
             let (gateway, is_done, answered) = (&gateway, &is_done, &answered);
@@ -54,6 +58,7 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
         for number in 2..=1_001 {
             let weight = if number % 2 == 0 { 1_000_000 } else { 0 };
             let acks = publish(number, weight);
+            assert_eq!(acks.workers.len(), 2, "both workers run snapshot {number}");
             stalls.push(acks.stall);
             slowest = slowest.max(acks.slowest());
             if number % 100 == 0 {
@@ -65,6 +70,10 @@ fn a_thousand_swaps_under_load_lose_no_request_and_route_by_the_new_snapshot_at_
         stalls.sort();
         (slowest, stalls[stalls.len() / 2])
     });
+    let took = began.elapsed();
+    let loaded = load.end();
+    eprintln!("1000 swaps in {took:?} with {loaded} requests; acknowledged within {slowest:?}, median stall {stall:?}");
+    assert!(loaded > 5_000, "{loaded} requests are no saturation");
     assert!(answered.load(Ordering::SeqCst) > 1_000, "{answered:?} requests are no load");
     assert_eq!(gateway.board().report().swaps.publications, 1_001);
     // A busy test machine may hold a thread back; a swap that did work on the worker would show all the same.

@@ -7,7 +7,6 @@ use std::{
     fmt::Write as _,
     io::Write,
     net::{SocketAddr, TcpListener},
-    path::Path,
 };
 
 use serde::Serialize;
@@ -22,6 +21,7 @@ use crate::{
         flags::Flags,
         layers::{Effective, Origin, Problem},
     },
+    gateway::tls,
     host::Module,
 };
 
@@ -121,12 +121,7 @@ impl Report {
         for address in [config.listen, config.ops] {
             self.try_listener(address);
         }
-        let files = config.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]).chain(&config.upstream_ca);
-        for path in files {
-            if let Err(error) = std::fs::File::open(path) {
-                self.problem(path, format!("cannot be read: {error}"));
-            }
-        }
+        self.try_tls(config);
         if config.keys.is_derived() {
             let detail = "the bucketing key is derived from app and environment: clients can compute who lands in which \
                           cohort; set it before real traffic (openssl rand -hex 16)";
@@ -169,15 +164,22 @@ impl Report {
         }
     }
 
+    fn try_tls(&mut self, config: &Config) {
+        let server = config.tls.as_ref().map(|files| tls::server(&files.cert, &files.key).map(drop));
+        let client = tls::client(config.upstream_ca.as_deref()).map(drop);
+        for (origin, tried) in [("tls.cert", server.unwrap_or(Ok(()))), ("tls.upstream_ca", client)] {
+            if let Err(error) = tried {
+                let detail = format!("{:#}", anyhow::Error::new(error));
+                self.problems.push(Remark { origin: origin.into(), detail });
+            }
+        }
+    }
+
     fn try_listener(&mut self, address: SocketAddr) {
         if let Err(error) = TcpListener::bind(address) {
             // A gateway beside its successor is how one restarts, so this stops nobody.
             self.warnings.push(Remark { origin: address.to_string(), detail: format!("cannot listen now: {error}") });
         }
-    }
-
-    fn problem(&mut self, path: &Path, detail: String) {
-        self.problems.push(Remark { origin: path.display().to_string(), detail });
     }
 }
 

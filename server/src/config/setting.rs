@@ -166,7 +166,7 @@ settings! {
     "bucketing_key" Secret, "", None, "Secret of the bucketing, 32 hex digits; without it one derived from app and environment is used, which clients can compute";
     "tls.cert" Path, "", Some("tls-cert"), "PEM file with the certificate chain; with it the listeners speak TLS";
     "tls.key" Path, "", Some("tls-key"), "PEM file with the private key";
-    "tls.upstream_ca" Path, "", None, "PEM file with the authorities that https upstreams are checked against; without it none is trusted";
+    "tls.upstream_ca" Path, "", None, "PEM file with the authorities that https upstreams are checked against, and no others; without it those of the system (`SSL_CERT_FILE` and `SSL_CERT_DIR` count)";
     "engine.kind" Choice(&["wasm", "native"]), "wasm", Some("engine"), "What decides: the edge module, or the same engine compiled in";
     "engine.module" Path, "", Some("module"), "An edge module to use instead of the embedded one; watched";
     "engine.shadow" Bool, "false", Some("shadow"), "Decide with both engines and count differences";

@@ -20,7 +20,9 @@ use super::gate::chunked::{Chunked, Part};
 use super::headers;
 use super::link::Link;
 use super::metrics::{Event, Shard};
+use super::upstream::fault::Cause;
 use super::upstream::h1::H1;
+use super::upstream::h2::Watch;
 use super::upstream::pool::Pool;
 use super::upstream::pump::Pump;
 use super::upstream::response::BodyFraming;
@@ -56,15 +58,20 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// What has passed, as an error.
-    fn overdue(&self, cx: &Context<'_>) -> Option<io::Error> {
-        self.waits.expired(cx).map(|expired| match expired {
-            Expired::Deadline => io::Error::new(ErrorKind::TimedOut, "the upstream is too slow"),
-            Expired::RolledBack => {
+    /// What ended the exchange, counted, as an error.
+    fn fail(&self, cause: Cause) -> io::Error {
+        match cause {
+            Cause::RolledBack => {
                 self.shard.count(Event::RolledBack);
                 io::Error::new(ErrorKind::ConnectionAborted, "the release was rolled back")
             }
-        })
+            Cause::ClientTimeout => {
+                self.shard.count(Event::BodyTimeout);
+                io::Error::new(ErrorKind::TimedOut, "the request body is too slow")
+            }
+            Cause::Timeout => io::Error::new(ErrorKind::TimedOut, "the upstream is too slow"),
+            _ => io::Error::new(ErrorKind::InvalidData, "the request body broke off"),
+        }
     }
 
     /// Bytes go to the client now.
@@ -109,6 +116,7 @@ impl From<BodyFraming> for Left {
 /// The body of an HTTP/2 upstream.
 pub(super) struct H2Body {
     pub(super) body: Incoming,
+    pub(super) watch: Watch,
     pub(super) flow: Flow,
     pub(super) is_waiting: bool,
 }
@@ -178,8 +186,8 @@ impl H1Body {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-            if connection.poll_send(cx, &mut self.pump, &self.flow.waits).is_err() {
-                return Poll::Ready(Some(Err(io::Error::new(ErrorKind::InvalidData, "the request body broke off"))));
+            if let Err(cause) = connection.poll_send(cx, &mut self.pump, &self.flow.waits) {
+                return Poll::Ready(Some(Err(self.flow.fail(cause))));
             }
             match decode(&mut self.left, connection) {
                 Ok(Some(frame)) => {
@@ -208,8 +216,9 @@ impl H1Body {
                     if !std::mem::replace(&mut self.is_waiting, true) {
                         self.flow.waits.arm_read();
                     }
-                    return match self.flow.overdue(cx) {
-                        Some(error) => Poll::Ready(Some(Err(error))),
+                    return match self.flow.waits.expired(cx) {
+                        Some(Expired::RolledBack) => Poll::Ready(Some(Err(self.flow.fail(Cause::RolledBack)))),
+                        Some(Expired::Deadline) => Poll::Ready(Some(Err(self.flow.fail(Cause::Timeout)))),
                         None => Poll::Pending,
                     };
                 }
@@ -290,10 +299,10 @@ impl H2Body {
             }
             Poll::Pending => {
                 if !std::mem::replace(&mut self.is_waiting, true) {
-                    self.flow.waits.arm_read();
+                    self.watch.arm(&self.flow.waits);
                 }
-                match self.flow.overdue(cx) {
-                    Some(error) => Poll::Ready(Some(Err(error))),
+                match self.watch.expired(cx, &self.flow.waits) {
+                    Some(cause) => Poll::Ready(Some(Err(self.flow.fail(cause)))),
                     None => Poll::Pending,
                 }
             }

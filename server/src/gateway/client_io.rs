@@ -44,12 +44,14 @@ pub(super) struct ClientIo {
     gate: Gate,
     link: Rc<Link>,
     lingered: Option<usize>,
+    /// Whose end is not for the stream to say: an HTTP/2 connection says that it goes away, and may still have to write.
+    is_h2: bool,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: Stream, link: Rc<Link>, limits: &ClientLimits) -> Self {
         let limits = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target: limits.target_bytes };
-        Self { stream, gate: Gate::new(limits), link, lingered: None }
+        Self { stream, gate: Gate::new(limits), link, lingered: None, is_h2: false }
     }
 
     /// Waits for the first bytes and tells the protocol by them. Until then the connection holds no
@@ -72,7 +74,8 @@ impl ClientIo {
                 }
             },
         };
-        if protocol == Protocol::Http2 {
+        self.is_h2 = protocol == Protocol::Http2;
+        if self.is_h2 {
             self.gate.pass_raw();
         }
         self.gate.preload(&prefix);
@@ -119,7 +122,7 @@ impl ClientIo {
     /// long is refused on the way.
     fn is_given_up(&mut self, cx: &Context<'_>) -> bool {
         match self.link.overdue(cx) {
-            Some(Phase::Idle) => true,
+            Some(Phase::Idle) => !self.is_h2,
             Some(Phase::Head) => {
                 self.gate.reject(Reject::HeadTimeout);
                 self.tell();

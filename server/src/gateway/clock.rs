@@ -6,20 +6,22 @@
 //! one tick and never early. It decides nothing: whoever owns the row is woken and looks.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use edge_engine::RouteReason;
 use tokio::sync::Notify;
 
+use super::metrics::Event;
 use super::state::ReleaseRoute;
 
 /// How late a deadline may be noticed.
 pub(super) const TICK: Duration = Duration::from_millis(25);
 /// An owner that did not react for this long is blocked elsewhere, e.g. on a client that takes no
-/// bytes: its whole connection is ended.
+/// bytes: its stream or connection is ended.
 const KILL_AFTER_MS: u64 = 1_000;
 const NEVER: u64 = u64::MAX;
 
@@ -47,7 +49,19 @@ struct Row {
     is_fatal: bool,
     waker: Option<Waker>,
     exchange: Option<Exchange>,
-    connection: Option<Rc<Connection>>,
+    lifeline: Option<Rc<Lifeline>>,
+}
+
+impl Row {
+    /// Which deadline the owner has not reacted to for so long that it never will.
+    fn outlived(&self, now: u64) -> Option<Killed> {
+        let is_long_over = |deadline: u64| deadline.saturating_add(KILL_AFTER_MS) <= now;
+        match () {
+            () if is_long_over(self.hard) => Some(Killed::RolledBack),
+            () if self.is_fatal && is_long_over(self.soft) => Some(Killed::Stalled),
+            () => None,
+        }
+    }
 }
 
 /// How an exchange came to its release: what decides whether it may stay there.
@@ -58,33 +72,61 @@ pub(super) struct Exchange {
     pub(super) while_active: bool,
 }
 
-/// A client connection, as far as others may end it.
+/// A client connection, or one HTTP/2 stream of it, as far as others may end it.
 #[derive(Debug, Default)]
-pub(super) struct Connection {
-    killed: Cell<bool>,
+pub(super) struct Lifeline {
+    killed: Cell<Option<Killed>>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Connection {
-    /// Ends the connection at once, whatever it does.
-    pub(super) fn kill(&self) {
-        self.killed.set(true);
+/// Why it was ended by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Killed {
+    /// The client took no bytes for too long.
+    Stalled,
+    /// The grace after a rollback was over, and the owner could not react.
+    RolledBack,
+}
+
+impl Killed {
+    /// How it is counted.
+    pub(super) fn event(self) -> Event {
+        match self {
+            Self::Stalled => Event::WriteTimeout,
+            Self::RolledBack => Event::RolledBack,
+        }
+    }
+}
+
+impl Lifeline {
+    /// Ends it at once, whatever it does.
+    fn kill(&self, why: Killed) {
+        self.killed.set(Some(why));
         self.wake();
     }
 
-    /// Has the connection's task look around.
+    /// Has its task look around.
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    /// Whether it was ended; otherwise the task is woken when it is.
-    pub(super) fn is_killed(&self, cx: &Context<'_>) -> bool {
-        if !self.killed.get() {
+    /// Whether it was ended, and why; otherwise the task is woken when it is.
+    pub(super) fn killed(&self, cx: &Context<'_>) -> Option<Killed> {
+        if self.killed.get().is_none() {
             remember(&mut self.waker.borrow_mut(), cx);
         }
         self.killed.get()
+    }
+
+    /// Polls the work until it is done, or until it is ended from outside: then why.
+    pub(super) async fn until_killed(&self, mut work: Pin<&mut impl Future<Output = ()>>) -> Option<Killed> {
+        std::future::poll_fn(|cx| match self.killed(cx) {
+            Some(why) => Poll::Ready(Some(why)),
+            None => work.as_mut().poll(cx).map(|()| None),
+        })
+        .await
     }
 }
 
@@ -139,10 +181,10 @@ impl Deadlines {
         self.now.get()
     }
 
-    /// A new row, disarmed. `connection` is ended when the row's owner does not react.
-    pub(super) fn timer(self: &Rc<Self>, connection: Option<Rc<Connection>>) -> Timer {
+    /// A new row, disarmed. The lifeline is cut when the row's owner does not react.
+    pub(super) fn timer(self: &Rc<Self>, lifeline: Option<Rc<Lifeline>>) -> Timer {
         let mut rows = self.rows.borrow_mut();
-        let fresh = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, connection };
+        let fresh = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, lifeline };
         let row = if let Some(row) = rows.free.pop() {
             rows.rest[row as usize] = fresh;
             row
@@ -182,11 +224,10 @@ impl Deadlines {
             if let Some(waker) = row.waker.take() {
                 waker.wake();
             }
-            if due.saturating_add(KILL_AFTER_MS) <= now
-                && (row.is_fatal || row.hard <= now)
-                && let Some(connection) = &row.connection
+            if let Some(lifeline) = &row.lifeline
+                && let Some(why) = row.outlived(now)
             {
-                connection.kill();
+                lifeline.kill(why);
             }
         }
     }
@@ -240,7 +281,7 @@ impl Timer {
         self.deadlines.now.get()
     }
 
-    /// Sets the deadline; unlike [`Timer::arm`], an owner that does not react loses its connection.
+    /// Sets the deadline; unlike [`Timer::arm`], an owner that does not react is ended.
     pub(super) fn arm_fatal(&self, after: Duration) {
         self.arm(after);
         self.set(|row| row.is_fatal = true);
@@ -271,7 +312,7 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         self.set(|row| {
-            *row = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, connection: None };
+            *row = Row { soft: NEVER, hard: NEVER, is_fatal: false, waker: None, exchange: None, lifeline: None };
         });
         self.deadlines.rows.borrow_mut().free.push(self.row);
     }
@@ -279,8 +320,6 @@ impl Drop for Timer {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
 
     fn local<F: Future>(test: impl FnOnce(Rc<Deadlines>) -> F) -> F::Output {
@@ -309,12 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_does_not_react_loses_its_connection() {
+    fn an_owner_that_does_not_react_is_ended() {
         local(|deadlines| async move {
-            let connection = Rc::new(Connection::default());
-            let timer = deadlines.timer(Some(Rc::clone(&connection)));
+            let lifeline = Rc::new(Lifeline::default());
+            let timer = deadlines.timer(Some(Rc::clone(&lifeline)));
             timer.arm_fatal(Duration::ZERO);
-            std::future::poll_fn(|cx| if connection.is_killed(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+            let work = std::pin::pin!(std::future::pending());
+            assert_eq!(lifeline.until_killed(work).await, Some(Killed::Stalled));
             drop(timer);
             assert_eq!(deadlines.armed.get(), 0);
         });

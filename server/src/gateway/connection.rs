@@ -1,8 +1,9 @@
 //! One client connection from accept to close: TLS, the protocol, the requests, the tunnel.
 
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::server::conn::{http1, http2};
@@ -11,9 +12,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::client_io::{ClientIo, Protocol, Stream};
-use super::clock::Connection;
+use super::clock::{Killed, Lifeline};
 use super::context;
-use super::executor::LocalExecutor;
+use super::executor::StreamExecutor;
 use super::headers;
 use super::limits::ClientLimits;
 use super::link::{Link, Peer};
@@ -35,18 +36,15 @@ pub(super) async fn serve(worker: Rc<Worker>, tcp: TcpStream, peer: SocketAddr) 
         is_trusted: context::is_trusted(address, &worker.config.trusted_proxies),
         is_tls: worker.tls.is_some(),
     };
-    let connection = Rc::new(Connection::default());
-    let timer = worker.deadlines.timer(Some(Rc::clone(&connection)));
-    let link = Link::new(peer, connection, timer, limits);
+    let lifeline = Rc::new(Lifeline::default());
+    let timer = worker.deadlines.timer(Some(Rc::clone(&lifeline)));
+    let link = Link::new(peer, lifeline, timer, limits);
     let _registered = worker.register(&link);
     let work = pin!(work(&worker, &link, tcp));
-    until_killed(&link, work).await;
-}
-
-/// Polls the work until it is done or somebody ends the connection.
-async fn until_killed(link: &Link, mut work: Pin<&mut impl Future<Output = ()>>) {
-    std::future::poll_fn(|cx| if link.connection.is_killed(cx) { Poll::Ready(()) } else { work.as_mut().poll(cx) })
-        .await;
+    let gave_up = || link.gave_up_writing().then_some(Killed::Stalled);
+    if let Some(why) = link.lifeline.until_killed(work).await.or_else(gave_up) {
+        worker.shard.count(why.event());
+    }
 }
 
 async fn work(worker: &Rc<Worker>, link: &Rc<Link>, tcp: TcpStream) {
@@ -76,7 +74,10 @@ async fn work(worker: &Rc<Worker>, link: &Rc<Link>, tcp: TcpStream) {
 }
 
 async fn serve_h1(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
-    let service = service_fn(|request| service::answer(Rc::clone(worker), Rc::clone(link), request));
+    let service = service_fn(|request| {
+        // One request at a time: whoever ends it ends the connection.
+        service::answer(Rc::clone(worker), Rc::clone(link), Rc::clone(&link.lifeline), request)
+    });
     let mut connection = http1::Builder::new()
         // Deadlines are the stream's own.
         .header_read_timeout(None)
@@ -93,18 +94,28 @@ async fn serve_h1(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
 }
 
 async fn serve_h2(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
+    let streams = StreamExecutor::new(Arc::clone(&worker.shard));
     let service = service_fn(|request| {
         link.stream_opened();
-        service::answer(Rc::clone(worker), Rc::clone(link), request)
+        service::answer(Rc::clone(worker), Rc::clone(link), streams.open(), request)
     });
-    let mut connection = pin!(h2_builder(&worker.config.client).serve_connection(TokioIo::new(io), service));
-    let mut is_leaving = false;
+    let builder = h2_builder(&worker.config.client, streams.clone());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let (mut is_leaving, mut is_last) = (false, false);
     std::future::poll_fn(|cx: &mut Context<'_>| {
         // Wakes this task when the connection is to drain or is idle for too long.
         let is_overdue = link.is_idle() && link.overdue(cx).is_some();
         if !is_leaving && (link.is_draining() || is_overdue) {
             is_leaving = true;
             connection.as_mut().graceful_shutdown();
+        }
+        if is_overdue && is_last {
+            return Poll::Ready(());
+        }
+        if is_overdue {
+            // All is answered, but the end of an answer may wait for a client that is slow to take it.
+            is_last = true;
+            link.linger(worker.config.client.write_timeout);
         }
         connection.as_mut().poll(cx).map(|outcome| {
             if let Err(error) = outcome {
@@ -115,8 +126,8 @@ async fn serve_h2(worker: &Rc<Worker>, link: &Rc<Link>, io: ClientIo) {
     .await;
 }
 
-fn h2_builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn h2_builder(limits: &ClientLimits, streams: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)

@@ -20,6 +20,26 @@ const OWN_PREFIX: &str = "x-bascule";
 pub(super) trait Sink {
     fn forward(&mut self, name: &HeaderName, value: &HeaderValue);
     fn set(&mut self, name: &'static str, value: &[u8]);
+    fn identify(&mut self, identity: &Identity);
+}
+
+/// The fields that tell an upstream which release it is asked as: made once, copied for each request.
+#[derive(Debug)]
+pub(super) struct Identity {
+    lines: Box<[u8]>,
+    fields: HeaderMap,
+}
+
+impl Identity {
+    pub(super) fn new(app: &str, environment: &str, release: &str) -> Self {
+        let named = [("x-bascule-app", app), ("x-bascule-environment", environment), ("x-bascule-release", release)];
+        let (mut lines, mut fields) = (BytesMut::new(), HeaderMap::new());
+        for (name, value) in named {
+            lines.set(name, value.as_bytes());
+            fields.set(name, value.as_bytes());
+        }
+        Self { lines: lines.as_ref().into(), fields }
+    }
 }
 
 impl Sink for BytesMut {
@@ -29,6 +49,10 @@ impl Sink for BytesMut {
 
     fn set(&mut self, name: &'static str, value: &[u8]) {
         put(self, name, value);
+    }
+
+    fn identify(&mut self, identity: &Identity) {
+        self.extend_from_slice(&identity.lines);
     }
 }
 
@@ -41,6 +65,10 @@ impl Sink for HeaderMap {
         if let Ok(value) = HeaderValue::from_bytes(value) {
             self.append(HeaderName::from_static(name), value);
         }
+    }
+
+    fn identify(&mut self, identity: &Identity) {
+        self.extend(identity.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
 }
 
@@ -74,6 +102,8 @@ pub(super) struct Facts<'a> {
     pub(super) request_id: &'a [u8],
     /// Present when the client sent none that is valid.
     pub(super) new_traceparent: Option<&'a [u8]>,
+    /// What only a trusted proxy may say: the configured header of the client's country.
+    pub(super) country: Option<&'a HeaderName>,
 }
 
 /// Copies what may pass from the client's fields to the sink, and adds ours.
@@ -82,7 +112,11 @@ pub(super) struct Facts<'a> {
 pub(super) fn forward(from: &HeaderMap, facts: &Facts<'_>, to: &mut impl Sink) {
     let is_trusted = facts.peer.is_trusted;
     let (mut proto, mut host) = (false, false);
+    let forgeable = facts.country.filter(|_| !is_trusted);
     for (name, value) in from {
+        if forgeable.is_some_and(|country| is_or_reads_as(name, country)) {
+            continue;
+        }
         match fate(name.as_str()) {
             Fate::Forward if *name == "traceparent" && facts.new_traceparent.is_some() => {}
             Fate::Forward if !is_named(from, name) => to.forward(name, value),
@@ -175,6 +209,11 @@ fn twin(name: &str) -> Fate {
         Fate::Forward => Fate::Forward,
         _ => Fate::Drop,
     }
+}
+
+/// Whether a back end may take the one name for the other.
+fn is_or_reads_as(name: &HeaderName, other: &HeaderName) -> bool {
+    name == other || (memchr(b'_', name.as_str().as_bytes()).is_some() && *name.as_str().replace('_', "-") == *other)
 }
 
 /// Whether a name belongs to the gateway.

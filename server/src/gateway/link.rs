@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::clock::{Connection, Timer};
+use super::clock::{Lifeline, Timer};
 use super::gate::Gate;
 use super::gate::head::Reject;
 use super::limits::ClientLimits;
@@ -40,13 +40,14 @@ pub(super) struct Peer {
 /// The shared part of a client connection.
 pub(super) struct Link {
     pub(super) peer: Peer,
-    pub(super) connection: Rc<Connection>,
+    pub(super) lifeline: Rc<Lifeline>,
     timer: Timer,
     phase: Cell<Phase>,
     idle: Cell<Duration>,
     head: Duration,
     write: Duration,
     is_write_blocked: Cell<bool>,
+    gave_up_writing: Cell<bool>,
     /// Heads that the gate let through.
     heads: Cell<u64>,
     /// Requests that the service has seen.
@@ -63,17 +64,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(peer: Peer, connection: Rc<Connection>, timer: Timer, limits: &ClientLimits) -> Rc<Self> {
+    pub(super) fn new(peer: Peer, lifeline: Rc<Lifeline>, timer: Timer, limits: &ClientLimits) -> Rc<Self> {
         timer.arm(limits.idle_timeout);
         Rc::new(Self {
             peer,
-            connection,
+            lifeline,
             timer,
             phase: Cell::new(Phase::Idle),
             idle: Cell::new(limits.idle_timeout),
             head: limits.head_timeout,
             write: limits.write_timeout,
             is_write_blocked: Cell::new(false),
+            gave_up_writing: Cell::new(false),
             heads: Cell::new(0),
             seen: Cell::new(0),
             in_flight: Cell::new(0),
@@ -114,7 +116,14 @@ impl Link {
         if !self.is_write_blocked.replace(true) {
             self.timer.arm(self.write);
         }
-        self.timer.expired(cx).is_some()
+        let is_over = self.timer.expired(cx).is_some();
+        self.gave_up_writing.set(is_over);
+        is_over
+    }
+
+    /// Whether the connection ended because its client took no bytes.
+    pub(super) fn gave_up_writing(&self) -> bool {
+        self.gave_up_writing.get()
     }
 
     /// A write went on.
@@ -197,7 +206,7 @@ impl Link {
     /// its next request.
     pub(super) fn drain(&self, idle: Duration) {
         self.is_draining.set(true);
-        self.connection.wake();
+        self.lifeline.wake();
         self.idle.set(idle.min(self.idle.get()));
         if self.phase.get() == Phase::Idle && !self.is_write_blocked.get() {
             self.enter(Phase::Idle);

@@ -104,6 +104,11 @@ impl Problem {
     pub(super) fn of_fault(fault: Fault, violation: Option<Reject>) -> Self {
         match fault.cause {
             Cause::Connect => NO_UPSTREAM,
+            Cause::Tls => problem(
+                StatusCode::BAD_GATEWAY,
+                "upstream_tls",
+                "no secure connection with the upstream: its certificate is not trusted, or TLS failed",
+            ),
             Cause::Broken => problem(StatusCode::BAD_GATEWAY, "upstream_failed", "the upstream closed the connection"),
             Cause::Malformed => {
                 problem(StatusCode::BAD_GATEWAY, "upstream_malformed", "the upstream's answer is not valid HTTP")

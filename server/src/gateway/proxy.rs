@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::body::{Ended, Flow, H1Body, H2Body, Left, ProxyBody, decode};
 use super::clock::Exchange;
-use super::headers::{self, Facts};
+use super::headers::{self, Facts, Sink};
 use super::health::FailureKind;
 use super::limits::DataConfig;
 use super::link::Link;
@@ -20,9 +20,9 @@ use super::metrics::Event;
 use super::problem::{NO_UPSTREAM, Problem};
 use super::route::{Choice, Diverted, Serving};
 use super::state::UpstreamRoute;
-use super::upstream::fault::Fault;
+use super::upstream::fault::{Cause, Fault};
 use super::upstream::h1::{Ask, H1};
-use super::upstream::h2::UpstreamBody;
+use super::upstream::h2::{UpstreamBody, Watch};
 use super::upstream::pool::Pool;
 use super::upstream::pump::{Framing, Patience, Pump};
 use super::upstream::response::BodyFraming;
@@ -52,7 +52,7 @@ pub(super) struct Reply {
 
 enum Source {
     H1 { connection: Box<H1>, pool: Rc<Pool>, framing: BodyFraming, keeps_alive: bool },
-    H2(Incoming),
+    H2(Incoming, Watch),
     Tunnel(Box<H1>),
 }
 
@@ -66,7 +66,10 @@ enum Failed {
 impl Call<'_> {
     /// Sends the request; the reply, who served it, or the problem to answer with.
     pub(super) async fn run(&self, pump: &mut Pump, waits: &Waits) -> (Result<Reply, Problem>, Option<Serving>) {
-        let Some(mut serving) = self.choice.serving(&self.worker.shard) else { return (Err(NO_UPSTREAM), None) };
+        let Some(mut serving) = self.choice.serving(&self.worker.shard) else {
+            self.worker.shard.count(Event::NoUpstream);
+            return (Err(NO_UPSTREAM), None);
+        };
         let mut attempt = Attempt::default();
         loop {
             let failed = match self.attempt(&serving, &attempt, pump, waits).await {
@@ -87,6 +90,8 @@ impl Call<'_> {
             Failed::Fault(fault) => {
                 if fault.kind().is_some() {
                     self.worker.shard.count(Event::NoUpstream);
+                } else if fault.cause == Cause::ClientTimeout {
+                    self.worker.shard.count(Event::BodyTimeout);
                 }
                 Err(Problem::of_fault(fault, self.link.body_violation()))
             }
@@ -136,7 +141,7 @@ impl Call<'_> {
         waits: &Waits,
     ) -> Result<Reply, Failed> {
         let release = &serving.release;
-        let unusable = || Failed::Fault(Fault::unsent(super::upstream::fault::Cause::Connect));
+        let unusable = || Failed::Fault(Fault::unsent(Cause::Connect));
         let upstream = release.pick(attempt.not).ok_or_else(unusable)?;
         let pool = self.worker.pool(upstream).ok_or_else(unusable)?;
         attempt.remember(upstream.index);
@@ -213,23 +218,17 @@ impl Call<'_> {
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
         headers::forward(&self.parts.headers, &self.facts(), out);
-        out.extend_from_slice(&serving.release.identity);
-        out.extend_from_slice(b"x-bascule-slot: ");
-        out.extend_from_slice(serving.slot.as_str().as_bytes());
-        if !self.choice.flags.is_empty() {
-            out.extend_from_slice(b"\r\nx-bascule-flags: ");
-            out.extend_from_slice(&self.choice.flags);
-        }
+        self.identify(serving, out);
         if pump.framing() == Framing::Chunked {
-            out.extend_from_slice(b"\r\ntransfer-encoding: chunked");
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         if self.may_upgrade
             && let Some(protocol) = self.parts.headers.get(http::header::UPGRADE)
         {
-            out.extend_from_slice(b"\r\nconnection: upgrade\r\nupgrade: ");
-            out.extend_from_slice(protocol.as_bytes());
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            headers::put(out, "upgrade", protocol.as_bytes());
         }
-        out.extend_from_slice(b"\r\n\r\n");
+        out.extend_from_slice(b"\r\n");
     }
 
     async fn over_h2(
@@ -241,7 +240,7 @@ impl Call<'_> {
         pump: &mut Pump,
         waits: &Waits,
     ) -> Result<Reply, Fault> {
-        let malformed = |_| Fault::unsent(super::upstream::fault::Cause::Malformed);
+        let malformed = |_| Fault::unsent(Cause::Malformed);
         let mut fields = HeaderMap::with_capacity(self.parts.headers.len() + 12);
         headers::forward(&self.parts.headers, &self.facts(), &mut fields);
         self.identify(serving, &mut fields);
@@ -253,27 +252,25 @@ impl Call<'_> {
             .path_and_query(self.target())
             .build()
             .map_err(malformed)?;
-        let mut request = http::Request::new(UpstreamBody::new(pump.take()));
+        let mut request = http::Request::new(UpstreamBody::new(pump.take(), pump.patience()));
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = fields;
         *request.version_mut() = http::Version::HTTP_2;
+        let watch = Watch::new(request.body().progress());
         let response = pool.h2(request, fresh, waits).await?;
         let (head, body) = response.into_parts();
         let mut fields = head.headers;
         headers::clean_response(&mut fields);
-        Ok(Reply { status: head.status, headers: fields, source: Source::H2(body) })
+        Ok(Reply { status: head.status, headers: fields, source: Source::H2(body, watch) })
     }
 
-    fn identify(&self, serving: &Serving, fields: &mut HeaderMap) {
-        use headers::Sink as _;
-        let release = &serving.release;
-        fields.set("x-bascule-app", release.app.as_bytes());
-        fields.set("x-bascule-environment", release.environment.as_bytes());
-        fields.set("x-bascule-release", release.id.as_bytes());
-        fields.set("x-bascule-slot", serving.slot.as_str().as_bytes());
+    /// Tells the upstream what was decided, by both versions.
+    fn identify(&self, serving: &Serving, to: &mut impl Sink) {
+        to.identify(&serving.release.identity);
+        to.set("x-bascule-slot", serving.slot.as_str().as_bytes());
         if !self.choice.flags.is_empty() {
-            fields.set("x-bascule-flags", &self.choice.flags);
+            to.set("x-bascule-flags", &self.choice.flags);
         }
     }
 
@@ -283,6 +280,7 @@ impl Call<'_> {
             host: self.host,
             request_id: self.request_id,
             new_traceparent: self.new_traceparent,
+            country: self.worker.config.country_header.as_ref(),
         }
     }
 
@@ -326,7 +324,7 @@ impl Reply {
                 link.answer_upgrade(Some(connection.into_tunnel(flow.waits)));
                 ProxyBody::full(Bytes::new(), ended)
             }
-            Source::H2(body) => ProxyBody::h2(H2Body { body, flow, is_waiting: false }, ended),
+            Source::H2(body, watch) => ProxyBody::h2(H2Body { body, watch, flow, is_waiting: false }, ended),
             Source::H1 { connection, pool, framing, keeps_alive } => {
                 h1_body(connection, pool, framing, keeps_alive, pump, flow, ended)
             }

@@ -14,9 +14,10 @@ use hyper::body::Incoming;
 
 use super::access_log::Entry;
 use super::body::{Ended, Flow, ProxyBody};
+use super::clock::Lifeline;
 use super::context::Subject;
 use super::cookies;
-use super::gate::head::is_authority;
+use super::gate::head::{Reject, is_authority};
 use super::headers;
 use super::hosts;
 use super::link::Link;
@@ -41,10 +42,11 @@ struct Record {
     problem: Option<&'static str>,
 }
 
-/// Answers one request.
+/// Answers one request. `lifeline` is that of its connection or of its stream.
 pub(super) async fn answer(
     worker: Rc<Worker>,
     link: Rc<Link>,
+    lifeline: Rc<Lifeline>,
     request: Request<Incoming>,
 ) -> Result<Response<ProxyBody>, Infallible> {
     let started = Instant::now();
@@ -59,13 +61,14 @@ pub(super) async fn answer(
     let refused = rejected.map(Problem::of_reject).or_else(|| check(&parts, &worker, is_h2));
     let response = match refused {
         Some(problem) => {
-            worker.shard.count(Event::RequestRejected);
+            let is_slow = rejected == Some(Reject::HeadTimeout);
+            worker.shard.count(if is_slow { Event::HeadTimeout } else { Event::RequestRejected });
             release_gate(&link);
             let response = record.refuse(&problem, &link, ended);
             record.log(&worker, &parts, authority(&parts), response.status(), None, None);
             response
         }
-        None => forward(&worker, &link, &parts, body, ended, &mut record).await,
+        None => forward(&worker, &link, lifeline, (&parts, body), ended, &mut record).await,
     };
     Ok(response)
 }
@@ -136,8 +139,8 @@ fn request_id(worker: &Worker, parts: &request::Parts, now_ms: i64) -> HeaderVal
 async fn forward(
     worker: &Rc<Worker>,
     link: &Rc<Link>,
-    parts: &request::Parts,
-    body: Incoming,
+    lifeline: Rc<Lifeline>,
+    (parts, body): (&request::Parts, Incoming),
     ended: Ended,
     record: &mut Record,
 ) -> Response<ProxyBody> {
@@ -160,8 +163,7 @@ async fn forward(
         && parts.headers.get_all(header::CONNECTION).iter().any(|value| headers::list_contains(value, "upgrade"))
         && !parts.headers.get_all(header::UPGRADE).iter().any(|value| headers::list_contains(value, "h2c"));
     let mut pump = proxy::pump(body, parts, &worker.config);
-    let waits =
-        Waits::new(worker.deadlines.timer(Some(Rc::clone(&link.connection))), worker.config.upstream.continue_timeout);
+    let waits = Waits::new(worker.deadlines.timer(Some(lifeline)), worker.config.upstream.continue_timeout);
     let call = Call {
         worker,
         link,

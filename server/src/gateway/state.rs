@@ -17,6 +17,7 @@ use rustls::pki_types::ServerName;
 
 use super::clock::Exchange;
 use super::context::ContextPlan;
+use super::headers::Identity;
 use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
@@ -146,8 +147,7 @@ pub(super) struct ReleaseRoute {
     pub(super) environment: Box<str>,
     pub(super) id: Box<str>,
     pub(super) id_value: HeaderValue,
-    /// `x-bascule-app`, `-environment` and `-release`, ready to be written.
-    pub(super) identity: Box<[u8]>,
+    pub(super) identity: Identity,
     pub(super) upstreams: Vec<UpstreamRoute>,
     /// Upstreams of this edge's region come first; how many there are.
     pub(super) local: usize,
@@ -310,8 +310,6 @@ impl ReleaseRoute {
         // A stable sort: own region first, otherwise as written.
         upstreams.sort_by_key(|(is_local, _)| !is_local);
         let local = upstreams.iter().filter(|(is_local, _)| *is_local).count();
-        let identity =
-            format!("x-bascule-app: {app}\r\nx-bascule-environment: {environment}\r\nx-bascule-release: {id}\r\n");
         let grace =
             edge.rollback_grace_ms.map_or(with.config.upstream.rollback_grace, |ms| Duration::from_millis(ms.into()));
         Ok(Self {
@@ -320,7 +318,7 @@ impl ReleaseRoute {
             id: id.into(),
             id_value: HeaderValue::from_str(id)
                 .map_err(|_| PrepareError::Upstream { release: id.to_owned(), url: String::new() })?,
-            identity: identity.into_bytes().into(),
+            identity: Identity::new(app, environment, id),
             upstreams: upstreams.into_iter().map(|(_, upstream)| upstream).collect(),
             local,
             next: AtomicUsize::new(0),

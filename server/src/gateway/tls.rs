@@ -48,20 +48,37 @@ pub fn server(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsE
     Ok(Arc::new(config))
 }
 
-/// The client side, which trusts the certificates of a bundle and nothing else. Without a bundle no
-/// `https` upstream can be reached: upstreams are the operator's own, and so are their roots.
+/// The client side. With a bundle it trusts the authorities in it and no others: upstreams with a
+/// certificate of one's own need no public authority that could vouch for somebody else. Without one it
+/// trusts those of the system.
 pub fn client(bundle: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
-    if let Some(path) = bundle {
-        for certificate in read_certificates(path)? {
-            roots.add(certificate)?;
+    match bundle {
+        Some(path) => {
+            for certificate in read_certificates(path)? {
+                roots.add(certificate)?;
+            }
         }
+        None => roots = system_roots(),
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The authorities that the system trusts. What cannot be read is left out: there may be no `https` upstream,
+/// and if there is one, its handshake says what is missing.
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!(%error, "some of the system's certificate authorities cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!(added, ignored, "the system's certificate authorities");
+    roots
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

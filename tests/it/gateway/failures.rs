@@ -1,7 +1,6 @@
 //! Upstreams that fail: who answers instead, what is tried again, and what never is.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -41,45 +40,6 @@ fn a_candidate_that_is_down_is_represented_by_the_active_release() {
     }
     assert!(world.count(Event::Shielded) >= 5, "until the breaker opens");
     assert!(world.count(Event::BreakerDiverted) >= 1, "after five failures");
-}
-
-#[test]
-fn a_request_on_a_stale_connection_is_tried_again_once_when_it_is_repeatable() {
-    let origin = Origin::named("blue");
-    let world = World::of(&origin.url(), &origin.url()).config(|config| config.workers = 1).start();
-    let mut client = world.client();
-    assert_eq!(client.get(HOST, "/", "").status, 200);
-    for turn in 0..20 {
-        // The gateway may or may not have noticed; either way the client must not.
-        origin.hang_up();
-        assert_eq!(client.get(HOST, "/", "").status, 200, "{turn}");
-    }
-}
-
-#[test]
-fn only_repeatable_requests_are_sent_a_second_time() {
-    // Reads a request on a used connection and closes without a word.
-    let served = std::sync::Arc::new(AtomicUsize::new(0));
-    let count = served.clone();
-    let origin = Origin::raw(move |exchange| {
-        exchange.read_body()?;
-        exchange.note();
-        let first_here = exchange.seen.target() == "/first";
-        count.fetch_add(1, Ordering::SeqCst);
-        if first_here || exchange.seen.connection % 2 == 1 {
-            exchange.ok("ok")
-        } else {
-            Err(std::io::ErrorKind::Other.into())
-        }
-    });
-    let world = World::of(&origin.url(), &origin.url()).config(|config| config.workers = 1).start();
-    let mut client = world.client();
-    assert_eq!(client.get(HOST, "/first", "").status, 200);
-    client.send(format!("POST /post HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 2\r\n\r\nhi"));
-    let response = client.response();
-    assert_eq!((response.status, response.code().as_str()), (502, "upstream_failed"));
-    assert_eq!(origin.seen().iter().filter(|seen| seen.target() == "/post").count(), 1, "never twice");
-    assert_eq!(world.count(Event::Retried), 0);
 }
 
 #[test]

@@ -11,8 +11,13 @@ fn sent(fields: &[(&str, &str)], is_trusted: bool) -> Vec<String> {
     for (name, value) in fields {
         from.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    let facts =
-        Facts { peer: &peer(is_trusted, false), host: b"shop.example", request_id: b"r1", new_traceparent: None };
+    let facts = Facts {
+        peer: &peer(is_trusted, false),
+        host: b"shop.example",
+        request_id: b"r1",
+        new_traceparent: None,
+        country: None,
+    };
     let mut out = BytesMut::new();
     forward(&from, &facts, &mut out);
     let mut map = HeaderMap::new();
@@ -159,4 +164,16 @@ fn response_fields_of_this_hop_and_of_the_gateway_are_dropped() {
     ] {
         assert_eq!(is_dropped_from_response(name), dropped, "{name}");
     }
+}
+
+#[test]
+fn a_release_is_named_alike_in_both_versions() {
+    let identity = Identity::new("web", "production", "web-1.4.1");
+    let (mut head, mut map) = (BytesMut::new(), HeaderMap::new());
+    head.identify(&identity);
+    map.identify(&identity);
+    let expected = "x-bascule-app: web\r\nx-bascule-environment: production\r\nx-bascule-release: web-1.4.1\r\n";
+    assert_eq!(head, expected);
+    let lines = map.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+    assert_eq!(lines.collect::<String>(), expected);
 }

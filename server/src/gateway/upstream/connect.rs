@@ -4,12 +4,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use edge_engine::wire::UpstreamProtocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::state::Target;
+use super::fault::Cause;
 
 /// An upstream's transport.
 pub(in crate::gateway) enum Stream {
@@ -17,8 +19,29 @@ pub(in crate::gateway) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::gateway) enum ConnectError {
+    #[error(transparent)]
+    Tcp(#[from] io::Error),
+    /// The certificate is not to be trusted, or the handshake failed.
+    #[error("TLS: {0}")]
+    Handshake(#[source] io::Error),
+    #[error("TLS: the upstream did not agree to HTTP/2 by ALPN")]
+    NoHttp2,
+}
+
+impl ConnectError {
+    pub(in crate::gateway) fn cause(&self) -> Cause {
+        match self {
+            Self::Tcp(_) => Cause::Connect,
+            Self::Handshake(_) | Self::NoHttp2 => Cause::Tls,
+        }
+    }
+}
+
 /// Connects, and shakes hands when the target is `https`. The caller bounds the time.
-pub(in crate::gateway) async fn connect(target: &Target) -> io::Result<Stream> {
+pub(in crate::gateway) async fn connect(target: &Target) -> Result<Stream, ConnectError> {
     let tcp = match target.address {
         Some(address) => TcpStream::connect(address).await?,
         None => TcpStream::connect((&*target.host, target.port)).await?,
@@ -26,15 +49,15 @@ pub(in crate::gateway) async fn connect(target: &Target) -> io::Result<Stream> {
     tcp.set_nodelay(true)?;
     if tcp.local_addr()? == tcp.peer_addr()? {
         // The kernel can connect a port to itself when nobody listens there.
-        return Err(io::ErrorKind::ConnectionRefused.into());
+        return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
     }
-    match &target.tls {
-        None => Ok(Stream::Tcp(tcp)),
-        Some(tls) => {
-            let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-            Ok(Stream::Tls(Box::new(connector.connect(tls.name.clone(), tcp).await?)))
-        }
+    let Some(tls) = &target.tls else { return Ok(Stream::Tcp(tcp)) };
+    let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
+    let stream = connector.connect(tls.name.clone(), tcp).await.map_err(ConnectError::Handshake)?;
+    if target.protocol == UpstreamProtocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err(ConnectError::NoHttp2);
     }
+    Ok(Stream::Tls(Box::new(stream)))
 }
 
 impl Stream {

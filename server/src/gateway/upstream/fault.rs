@@ -7,6 +7,8 @@ use super::super::health::FailureKind;
 pub(in crate::gateway) enum Cause {
     /// No connection could be made.
     Connect,
+    /// One could be made, but not with TLS: the certificate or the handshake.
+    Tls,
     /// The connection broke.
     Broken,
     /// What came was not an HTTP response that we may pass on.
@@ -41,7 +43,7 @@ impl Fault {
     /// How health counts it; `None` when the upstream is not to blame.
     pub(in crate::gateway) fn kind(self) -> Option<FailureKind> {
         match self.cause {
-            Cause::Connect => Some(FailureKind::Connect),
+            Cause::Connect | Cause::Tls => Some(FailureKind::Connect),
             // An idle connection that the upstream closes as we use it again says nothing about it.
             Cause::Broken if self.reused && !self.received => None,
             Cause::Broken | Cause::Malformed => Some(FailureKind::Transport),
@@ -59,6 +61,6 @@ impl Fault {
 
     /// Whether the request certainly never reached the upstream.
     pub(in crate::gateway) fn never_sent(self) -> bool {
-        self.cause == Cause::Connect || (self.cause == Cause::Broken && !self.sent)
+        matches!(self.cause, Cause::Connect | Cause::Tls) || (self.cause == Cause::Broken && !self.sent)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Pings find a dead connection, which would otherwise stay and swallow requests.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -40,11 +41,66 @@ impl H2 {
 }
 
 /// The client's body on its way to an HTTP/2 upstream.
-pub(in crate::gateway) struct UpstreamBody(Option<Incoming>);
+pub(in crate::gateway) struct UpstreamBody {
+    body: Option<Incoming>,
+    progress: Rc<Progress>,
+}
+
+/// How far a client's body has come, for whoever waits for the upstream's answer meanwhile.
+pub(in crate::gateway) struct Progress {
+    frames: Cell<u64>,
+    /// The upstream would take more, and the client has not sent it.
+    is_waiting: Cell<bool>,
+    patience: Duration,
+}
 
 impl UpstreamBody {
-    pub(in crate::gateway) fn new(body: Option<Incoming>) -> Self {
-        Self(body)
+    /// `patience`: how long the client may be silent.
+    pub(in crate::gateway) fn new(body: Option<Incoming>, patience: Duration) -> Self {
+        // A body that nobody has asked for yet is most likely to be waited for.
+        let is_waiting = Cell::new(body.is_some());
+        Self { body, progress: Rc::new(Progress { frames: Cell::new(0), is_waiting, patience }) }
+    }
+
+    pub(in crate::gateway) fn progress(&self) -> &Rc<Progress> {
+        &self.progress
+    }
+}
+
+/// Waits for an upstream, but not while a client's body is under way to it.
+pub(in crate::gateway) struct Watch {
+    progress: Rc<Progress>,
+    seen: u64,
+    is_for_client: bool,
+}
+
+impl Watch {
+    pub(in crate::gateway) fn new(progress: &Rc<Progress>) -> Self {
+        Self { progress: Rc::clone(progress), seen: progress.frames.get(), is_for_client: false }
+    }
+
+    pub(in crate::gateway) fn arm(&mut self, waits: &Waits) {
+        self.seen = self.progress.frames.get();
+        self.is_for_client = self.progress.is_waiting.get();
+        if self.is_for_client { waits.arm(self.progress.patience) } else { waits.arm_read() }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.progress.frames.get() != self.seen || self.progress.is_waiting.get() != self.is_for_client
+    }
+
+    /// What has passed, and whose fault it is. There is more time when the body has moved, or when the
+    /// other side is waited for now.
+    pub(in crate::gateway) fn expired(&mut self, cx: &Context<'_>, waits: &Waits) -> Option<Cause> {
+        loop {
+            match waits.expired(cx)? {
+                Expired::RolledBack => return Some(Cause::RolledBack),
+                Expired::Deadline if waits.is_over() => return Some(Cause::Timeout),
+                Expired::Deadline if self.has_moved() => self.arm(waits),
+                Expired::Deadline if self.is_for_client => return Some(Cause::ClientTimeout),
+                Expired::Deadline => return Some(Cause::Timeout),
+            }
+        }
     }
 }
 
@@ -53,16 +109,21 @@ impl Body for UpstreamBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
-        Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map(headers::without_own_trailers)))
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
+        self.progress.is_waiting.set(frame.is_pending());
+        if frame.is_ready() {
+            self.progress.frames.set(self.progress.frames.get() + 1);
+        }
+        frame.map(|frame| frame.map(|frame| frame.map(headers::without_own_trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
@@ -75,7 +136,8 @@ impl Pool {
         waits: &Waits,
     ) -> Result<Response<Incoming>, Fault> {
         let (mut sender, reused) = self.sender(fresh, waits).await?;
-        waits.arm_read();
+        let mut watch = Watch::new(request.body().progress());
+        watch.arm(waits);
         let fault = |cause, sent| Fault { cause, sent, received: false, reused };
         let mut answering = std::pin::pin!(sender.send_request(request));
         std::future::poll_fn(|cx| {
@@ -83,10 +145,9 @@ impl Pool {
                 // A cancelled request never left our queue.
                 return Poll::Ready(done.map_err(|error| fault(Cause::Broken, !error.is_canceled())));
             }
-            match waits.expired(cx) {
+            match watch.expired(cx, waits) {
                 None => Poll::Pending,
-                Some(Expired::Deadline) => Poll::Ready(Err(fault(Cause::Timeout, true))),
-                Some(Expired::RolledBack) => Poll::Ready(Err(fault(Cause::RolledBack, true))),
+                Some(cause) => Poll::Ready(Err(fault(cause, true))),
             }
         })
         .await

@@ -16,10 +16,13 @@ use super::super::limits::UpstreamLimits;
 use super::super::metrics::{Event, Shard};
 use super::super::state::Target;
 use super::super::waits::Waits;
-use super::connect::{Stream, connect};
+use super::connect::{ConnectError, Stream, connect};
 use super::fault::{Cause, Fault};
 use super::h1::H1;
 use super::h2::H2;
+
+/// Between two warnings that one upstream cannot be reached, in one worker.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connections to one target.
 pub(in crate::gateway) struct Pool {
@@ -28,6 +31,8 @@ pub(in crate::gateway) struct Pool {
     open: Rc<Cell<usize>>,
     pub(super) h2: RefCell<H2>,
     is_retired: Cell<bool>,
+    /// No warning before this time.
+    silent_until: Cell<u64>,
     limits: UpstreamLimits,
     shard: Arc<Shard>,
 }
@@ -45,6 +50,7 @@ impl Pool {
             open: Rc::default(),
             h2: RefCell::default(),
             is_retired: Cell::new(false),
+            silent_until: Cell::new(0),
             limits,
             shard,
         })
@@ -71,8 +77,8 @@ impl Pool {
         let outcome = std::future::poll_fn(|cx: &mut Context<'_>| {
             if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(done.map_err(|error| {
-                    tracing::debug!(upstream = %self.target.key, %error, "cannot connect");
-                    Cause::Connect
+                    self.warn(&error, waits.now_ms());
+                    error.cause()
                 }));
             }
             match waits.expired(cx) {
@@ -84,6 +90,17 @@ impl Pool {
         let stream = outcome.await.map_err(Fault::unsent)?;
         self.shard.count(Event::UpstreamConnected);
         Ok(stream)
+    }
+
+    /// Says why an upstream cannot be reached, but not for each of its requests.
+    fn warn(&self, error: &ConnectError, now_ms: u64) {
+        let (upstream, error) = (&*self.target.key, error as &dyn std::error::Error);
+        if now_ms < self.silent_until.get() {
+            tracing::debug!(upstream, error, "cannot connect with an upstream");
+        } else {
+            self.silent_until.set(now_ms.saturating_add(millis(WARN_INTERVAL)));
+            tracing::warn!(upstream, error, "cannot connect with an upstream");
+        }
     }
 
     /// Takes a connection back after an exchange that ended cleanly.
