@@ -79,9 +79,9 @@ impl Bench {
         Stage::set(&self.workspace, &self.folder.join("stage"))
     }
 
-    /// Everybody who takes part; the two gateways are neighbours because they differ least.
+    /// Everybody who takes part; the gateways are neighbours because they differ least.
     fn peers(&self) -> Vec<Peer> {
-        let mut peers = vec![Peer::Nginx, Peer::HaProxy, Peer::Wasm, Peer::Native];
+        let mut peers = vec![Peer::Nginx, Peer::HaProxy, Peer::Wasm, Peer::Native, Peer::WasmFlags];
         if self.pingora {
             peers.push(Peer::Pingora);
         }

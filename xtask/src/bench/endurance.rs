@@ -50,7 +50,7 @@ pub(super) fn memory(bench: &Bench) -> Result<Section> {
     let (mut idle, mut many, mut each) = (Resident::default(), Resident::default(), Figures::default());
     let file = stage.write_snapshot("many.json", MANY, 1)?.display().to_string();
     for _ in 0..bench.rounds {
-        let gateway = stage.start(Peer::Wasm)?;
+        let gateway = stage.start(Peer::WasmFlags)?;
         let before = idle.read(gateway.process())?;
         each.push(per_connection(&gateway, before)?);
         drop(gateway);

@@ -88,6 +88,10 @@ fn judge(all: &[&Running], measured: &[Measured], section: &mut Section) -> Resu
     let cost = (wasm.cpu.ratio_to(&of(Peer::Native)?.cpu) - 1.0) * 100.0;
     let what = "what wasm costs instead of native, CPU per request";
     section.judged(what, "≤ 1.5 %", format!("{cost:+.1} %"), cost <= 1.5);
+    let flags = of(Peer::WasmFlags)?;
+    let ratio = flags.cpu.ratio_to(&nginx.cpu);
+    let figures = format!("{ratio:.2} × ({:.1} µs to {:.1} µs)", flags.cpu.median(), nginx.cpu.median());
+    section.noted("CPU per request when the gateway also decides and forwards 20 flags, beside nginx", figures);
     if let Some(calls) = &wasm.calls {
         let figures = format!("{:.2} ({})", calls.all, calls.text());
         section.judged("system calls per proxied keep-alive request", "≤ 4", figures, calls.all <= 4.0);
@@ -144,8 +148,8 @@ fn explain(section: &mut Section) {
          in the second arm, every user the same way both times. Which users are in that tenth depends on each proxy's \
          hash. Every proxy adds `x-request-id`, `x-forwarded-for`, `-proto`, `-host` and `traceparent` towards the origin \
          and `x-request-id` towards the client; nginx's `traceparent` has a constant span. The gateway does more than \
-         the others: it decides 20 flags by five of the headers and tells the origin of them and of the release, counts \
-         every decision, and drops names that clients must not set."
+         the others: it tells the origin of app, environment, slot and release, counts every decision, and drops names \
+         that clients must not set; in the row with flags it also decides 20 of them by five of the headers."
     ));
     section.paragraph(&format!(
         "System calls: `strace -c -f` over {} requests on connections that were served before. Under strace a proxy is \

@@ -39,6 +39,8 @@ pub(crate) enum Peer {
     Pingora,
     Native,
     Wasm,
+    /// With flags that it forwards, which no other proxy has.
+    WasmFlags,
 }
 
 impl Peer {
@@ -50,6 +52,7 @@ impl Peer {
             Self::Pingora => "Pingora load balancer",
             Self::Native => "bascule, native engine",
             Self::Wasm => "bascule, wasm engine",
+            Self::WasmFlags => "bascule, wasm engine, 20 forwarded flags",
         }
     }
 }
@@ -181,8 +184,9 @@ impl Stage {
                 command.arg(at.clients.to_string()).args([blue, green]);
                 command
             }
-            Peer::Wasm | Peer::Native => {
-                let file = self.write_snapshot("gateway.json", FLAGS, 1)?;
+            Peer::Wasm | Peer::Native | Peer::WasmFlags => {
+                let (name, flags) = if peer == Peer::WasmFlags { ("flags.json", FLAGS) } else { ("gateway.json", 0) };
+                let file = self.write_snapshot(name, flags, 1)?;
                 self.gateway_command(peer, at, &["--file", &file.display().to_string()])
             }
             Peer::Origin => bail!("the origins run as long as the stage stands"),
