@@ -1,4 +1,5 @@
 //! Reading a message: every access is bounds-checked, nothing panics.
+#![expect(clippy::inline_always, reason = "the module is built for size; there a call costs more than the read")]
 
 use std::fmt;
 
@@ -28,7 +29,7 @@ pub(crate) struct Reader<'m>(&'m [u8]);
 
 impl<'m> Reader<'m> {
     /// Starts after the format byte.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(message: &'m [u8]) -> Result<Self, DecodeError> {
         match message.split_first() {
             Some((&crate::FORMAT, rest)) => Ok(Self(rest)),
@@ -36,42 +37,42 @@ impl<'m> Reader<'m> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'m [u8], DecodeError> {
         let (head, rest) = self.0.split_at_checked(len).ok_or(DecodeError::new("cut short"))?;
         self.0 = rest;
         Ok(head)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::new("cut short"))?;
         self.0 = rest;
         Ok(*head)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[byte]| byte)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_le_bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
         self.array().map(i64::from_le_bytes)
     }
 
     /// Bytes that a 32-bit length precedes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn field(&mut self) -> Result<&'m [u8], DecodeError> {
         let len = self.u32()?;
         self.bytes(len as usize)

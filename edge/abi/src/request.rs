@@ -1,5 +1,6 @@
 //! A packed request context: format, `now` (i64, milliseconds), number of values (u16), 1 when there
 //! are lists (u8), then each value: a tag and its content.
+#![expect(clippy::inline_always, reason = "the module is built for size; there a call costs more than a value")]
 
 use arrayvec::ArrayVec;
 use edge_engine::{RequestContext, Value};
@@ -37,7 +38,7 @@ pub fn encode_request(context: &RequestContext<'_>, buffer: &mut [u8]) -> Option
 struct Writer<'b>(&'b mut [u8]);
 
 impl Writer<'_> {
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
         let (head, rest) = std::mem::take(&mut self.0).split_at_mut_checked(bytes.len())?;
         head.copy_from_slice(bytes);
@@ -73,7 +74,7 @@ impl Writer<'_> {
 }
 
 /// Decodes a request and hands it on; its values borrow from the message.
-#[inline]
+#[inline(always)]
 pub fn with_request<R>(message: &[u8], decide: impl FnOnce(&RequestContext<'_>) -> R) -> Result<R, DecodeError> {
     let mut reader = Reader::new(message)?;
     let now_ms = reader.i64()?;
@@ -98,7 +99,7 @@ pub fn with_request<R>(message: &[u8], decide: impl FnOnce(&RequestContext<'_>) 
     Ok(decide(&RequestContext { values: &values, now_ms }))
 }
 
-#[inline]
+#[inline(always)]
 fn read_scalar<'m>(tag: u8, reader: &mut Reader<'m>) -> Result<Value<'m>, DecodeError> {
     Ok(match tag {
         MISSING => Value::Missing,
