@@ -18,6 +18,13 @@ pub fn resident_bytes() -> Option<u64> {
     pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
 }
 
+/// Makes the calling thread yield to all others: what it does may take as long as it likes.
+pub fn lower_priority_of_thread() {
+    // Elsewhere the call is about the whole process. Where it fails, the thread keeps its priority.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 19);
+}
+
 /// What the process may use: the cgroup's limit or the machine's memory, whichever is less.
 pub fn memory_limit() -> Option<u64> {
     let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];

@@ -14,6 +14,7 @@ use super::mailbox::{Mailbox, WorkerHandle};
 use super::metrics::Shard;
 use super::state::WorkerState;
 use super::worker::{Parts, Worker};
+use crate::process::lower_priority_of_thread;
 
 /// Old states that wait to be dropped. A worker that finds the reaper this far behind drops its own.
 const REAPER_BACKLOG: usize = 64;
@@ -47,7 +48,7 @@ impl DataPlane {
         let config = Arc::new(start.config);
         let caps = Arc::new(Caps::default());
         let (reaper, states) = mpsc::sync_channel::<Box<WorkerState>>(REAPER_BACKLOG);
-        let mut threads = vec![spawn("reaper", move || states.into_iter().for_each(drop))?];
+        let mut threads = vec![spawn("reaper", move || reap(states))?];
         let mut workers = Vec::new();
         for (index, (shard, listener)) in start.shards.into_iter().zip(listeners).enumerate() {
             let mailbox = Arc::new(Mailbox::default());
@@ -101,6 +102,13 @@ impl Drop for DataPlane {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Drops old states. On a saturated machine that must not take the processor from the worker that has just
+/// handed one over.
+fn reap(states: mpsc::Receiver<Box<WorkerState>>) {
+    lower_priority_of_thread();
+    states.into_iter().for_each(drop);
 }
 
 fn work(runtime: &tokio::runtime::Runtime, parts: Parts, listener: Listener, mailbox: &Arc<Mailbox>) {

@@ -146,10 +146,10 @@ impl Worker {
         let state = self.state.borrow();
         self.deadlines.end_exchanges(|exchange| !state.keeps(exchange));
         self.is_installed.cancel();
+        let at = Instant::now();
         // When the reaper is far behind, the state is dropped here.
         let _ = self.reaper.try_send(old);
-        let at = Instant::now();
-        Swapped { at, stall: at.saturating_duration_since(began) }
+        Swapped { at, stall: began.elapsed() }
     }
 
     /// Waits for the first state.
