@@ -116,12 +116,11 @@ impl StateDir {
         &self.root
     }
 
-    /// The environments that have a valid snapshot here.
+    /// The environments that have a snapshot here, valid or not.
     pub fn scopes(&self) -> Result<Vec<Scope>, StateError> {
         let mut scopes: Vec<_> = self.entries()?.iter().filter_map(|path| scope_of(path)).collect();
         scopes.sort();
         scopes.dedup();
-        scopes.retain(|scope| self.load(scope).is_some());
         Ok(scopes)
     }
 

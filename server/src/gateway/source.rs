@@ -22,7 +22,7 @@ use super::publish::{Change, PublishError, Publisher, Worker};
 use super::scope::Scope;
 use crate::config::secret::KeySource;
 use crate::host::{Engine, LoadError, LoadedSnapshot, Module};
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, Stored};
 use crate::telemetry;
 use read::{Content, Wanted};
 use watch::{Found, Unreadable, Watch};
@@ -201,11 +201,13 @@ impl<W: Worker> Driver<W> {
         let scopes: BTreeSet<_> = wanted.iter().map(|wanted| wanted.scope.clone()).collect();
         let mut change = Change { set: Vec::new(), withdraw: self.leaving(&found.path, &scopes) };
         let mut served = Vec::new();
-        for wanted in wanted {
+        for mut wanted in wanted {
             let (scope, content) = (wanted.scope.clone(), wanted.content());
             let Some(wire) = self.number(wanted, content) else { continue };
-            change.set.push((self.load(&wire)?, Origin::File(found.path.clone())));
-            served.push((scope, Served { number: wire.number, content, is_restored: false }));
+            let number = wire.number;
+            let document = serde_json::to_vec(&wire).map_err(|error| Refused::Content(error.to_string()))?;
+            change.set.push((self.load(wire, document)?, Origin::File(found.path.clone())));
+            served.push((scope, Served { number, content, is_restored: false }));
         }
         let withdrawn = change.withdraw.clone();
         self.publish(change)?;
@@ -261,20 +263,20 @@ impl<W: Worker> Driver<W> {
         self.sources.board.number(scope).unwrap_or(0).max(*stored)
     }
 
-    fn load(&mut self, wire: &SnapshotWire) -> Result<LoadedSnapshot, Refused> {
+    /// Loads a snapshot of which the document says what `wire` says.
+    fn load(&mut self, wire: SnapshotWire, document: Vec<u8>) -> Result<LoadedSnapshot, Refused> {
         let scope = Scope::new(wire.app.as_str(), wire.environment.as_str());
         let running = self.floor(&scope);
         if wire.number < running {
             return Err(PublishError::Older { scope, running, offered: wire.number }.into());
         }
-        let document = serde_json::to_vec(wire).map_err(|error| Refused::Content(error.to_string()))?;
         let key = self.sources.keys.key(scope.app(), scope.environment());
-        let started = Instant::now();
-        let loaded = LoadedSnapshot::load(&document, &key, &self.sources.engine);
+        let (started, bytes) = (Instant::now(), document.len());
+        let loaded = LoadedSnapshot::of(wire, document.into(), &key, &self.sources.engine);
         tracing::debug!(
             app = scope.app(),
             environment = scope.environment(),
-            bytes = document.len(),
+            bytes,
             ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a snapshot was checked"
         );
@@ -304,24 +306,17 @@ impl<W: Worker> Driver<W> {
         });
         for scope in scopes.into_iter().filter(|scope| !self.served.contains_key(scope)).collect::<Vec<_>>() {
             let Some(stored) = dir.load(&scope) else { continue };
-            let wire = edge_engine::parse(&stored.bytes).map_err(|problems| Refused::Content(read::lines(&problems)));
-            let result = wire.and_then(|wire| {
-                let change = Change::one(self.load(&wire)?, Origin::StateDir);
-                self.publish(change)?;
-                Ok(wire)
-            });
+            self.stored.insert(scope.clone(), stored.number);
             let (app, environment) = (scope.app().to_owned(), scope.environment().to_owned());
-            match result {
-                Ok(wire) => {
+            match self.start_from(stored) {
+                Ok(served) => {
                     tracing::warn!(
                         app,
                         environment,
-                        snapshot.number = wire.number,
+                        snapshot.number = served.number,
                         "serving the last good snapshot from disk"
                     );
-                    let wanted = Wanted { scope: scope.clone(), wire, is_numbered: true };
-                    let (number, content) = (wanted.wire.number, wanted.content());
-                    self.served.insert(scope, Served { number, content, is_restored: true });
+                    self.served.insert(scope, served);
                 }
                 Err(refused) => {
                     let reason = telemetry::chain(&refused);
@@ -329,6 +324,15 @@ impl<W: Worker> Driver<W> {
                 }
             }
         }
+    }
+
+    fn start_from(&mut self, stored: Stored) -> Result<Served, Refused> {
+        let wire = edge_engine::parse(&stored.bytes).map_err(|problems| Refused::Content(read::lines(&problems)))?;
+        let mut wanted = Wanted::new(wire, true);
+        let (number, content) = (wanted.wire.number, wanted.content());
+        let loaded = self.load(wanted.wire, stored.bytes)?;
+        self.publish(Change::one(loaded, Origin::StateDir))?;
+        Ok(Served { number, content, is_restored: true })
     }
 
     /// Changes what decides; the snapshots stay.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edge_engine::wire::SnapshotWire;
 use edge_engine::{BucketingKey, Decision, Problem, RequestContext, Snapshot};
 
 use super::instance::{HostError, Instance};
@@ -52,11 +53,16 @@ impl LoadedSnapshot {
     /// an empty request. Takes milliseconds to seconds; not for the request path.
     pub fn load(document: &[u8], key: &BucketingKey, engine: &Engine) -> Result<Self, LoadError> {
         let wire = edge_engine::parse(document).map_err(LoadError::Problems)?;
+        Self::of(wire, document.into(), key, engine)
+    }
+
+    /// The same for a document that the caller has read, or written, already: it must say what `wire` says.
+    pub fn of(wire: SnapshotWire, document: Box<[u8]>, key: &BucketingKey, engine: &Engine) -> Result<Self, LoadError> {
         let snapshot = edge_engine::check(wire, key).map_err(LoadError::Problems)?;
         let loaded = Loaded {
             snapshot: Arc::new(snapshot),
             engine: engine.clone(),
-            document: document.into(),
+            document,
             key: key.clone(),
             tried: Mutex::new(None),
         };
