@@ -6,7 +6,6 @@ pub mod demo;
 pub mod gateway;
 pub mod host;
 pub mod lifecycle;
-pub mod manifest;
 pub mod process;
 pub mod state_dir;
 pub mod telemetry;

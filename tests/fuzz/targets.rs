@@ -1,7 +1,7 @@
 //! What must hold for any bytes. A claim is broken by a panic.
 //!
 //! The fuzzer runs the `any_bytes` of each module below, and `tests/it/corpus.rs` runs the same functions over the
-//! committed corpora. So nothing here names the fuzzer, and the server only through its module `manifest`.
+//! committed corpora. So nothing here names the fuzzer.
 
 #[path = "targets/abi.rs"]
 pub mod abi;
@@ -19,8 +19,6 @@ pub mod snapshot;
 use std::sync::LazyLock;
 
 use edge_engine::{BucketingKey, Problem, Snapshot, check, parse};
-
-use super::manifest as reader;
 
 /// Uses every operator and every kind of targeting, so that each context and each message meets all of them. It is also
 /// what mutations of snapshot documents start from.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use edge_engine::{BucketingKey, FlagSelection, JsonContext, check, parse};
 use server::host::{Engine, EvaluateError, LoadError, LoadedSnapshot, Module};
-use server::manifest;
 
 #[path = "../fuzz/targets.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets are other crates")]
@@ -107,7 +106,7 @@ fn every_corpus_has_inputs_that_are_accepted_and_inputs_that_are_refused() {
     both("abi", &|bytes| edge_abi::with_request(bytes, |_| ()).is_ok());
     both("context", &|bytes| JsonContext::parse(bytes).is_ok());
     both("manifest", &|bytes| {
-        std::str::from_utf8(bytes).is_ok_and(|text| manifest::review(text, "f", |_, _| key()).is_ok())
+        std::str::from_utf8(bytes).is_ok_and(|text| edge_manifest::review(text, "f", |_, _| key()).is_ok())
     });
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use edge_manifest::{self as manifest, Finding, Manifest};
 use serde::Serialize;
 
 use super::{
@@ -13,10 +14,7 @@ use super::{
     output::Paint,
     target::{self, Document},
 };
-use crate::{
-    config::secret::KeySource,
-    manifest::{self, Finding, Manifest},
-};
+use crate::config::secret::KeySource;
 
 const EXAMPLES: &str = "\
 Examples:

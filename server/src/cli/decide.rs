@@ -14,10 +14,7 @@ use super::{
     exit::{Exit, Failure, Outcome},
     target::Target,
 };
-use crate::{
-    host::{Decider, Engine, EvaluateError, LoadError, LoadedSnapshot, Module},
-    manifest,
-};
+use crate::host::{Decider, Engine, EvaluateError, LoadError, LoadedSnapshot, Module};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,7 +84,7 @@ fn indices(snapshot: &Snapshot, keys: &[String]) -> anyhow::Result<Vec<FlagIndex
         snapshot.flag_index(key).ok_or_else(|| {
             let known = snapshot.flags().iter().map(|flag| flag.key().as_str());
             let failure = Failure::new(Exit::NotFound, format!("there is no flag \"{key}\""));
-            failure.with_help(manifest::did_you_mean(key, known)).into()
+            failure.with_help(edge_manifest::did_you_mean(key, known)).into()
         })
     };
     keys.iter().map(index).collect()

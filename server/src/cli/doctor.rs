@@ -136,7 +136,7 @@ impl Report {
         }
         match super::check::problems(&config.files, &config.keys) {
             Ok(findings) => {
-                let remark = |finding: crate::manifest::Finding| {
+                let remark = |finding: edge_manifest::Finding| {
                     let origin = format!("{}:{}:{}", finding.file, finding.line, finding.column);
                     Remark { origin, detail: format!("[{}] {}", finding.code, finding.detail) }
                 };

@@ -7,17 +7,15 @@ use std::{
 
 use anyhow::Context as _;
 use edge_engine::{AppName, BucketingKey, EnvironmentName, Problem, wire::SnapshotWire};
+use edge_manifest::{self as manifest, Finding, Manifest};
 
 use super::{
     exit::{Exit, Failure},
     output::Paint,
 };
-use crate::{
-    config::{
-        flags::Flags,
-        secret::{KeySource, Secret},
-    },
-    manifest::{self, Finding, Manifest},
+use crate::config::{
+    flags::Flags,
+    secret::{KeySource, Secret},
 };
 
 const KEY_SETTING: &str = "bucketing_key";

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, anyhow};
 use edge_engine::{EnvironmentName, ReleaseId, wire::SnapshotWire};
+use edge_manifest::{self as manifest, Manifest};
 
 use crate::{
     config::secret::KeySource,
     host::{Engine, LoadedSnapshot},
-    manifest::{self, Manifest},
 };
 
 pub(super) const BLUE_RELEASE: &str = "web-1.0.0";

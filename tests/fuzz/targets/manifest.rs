@@ -6,7 +6,7 @@ use serde_json::Map;
 use super::decisions::evaluated;
 use super::key;
 use super::places::Text;
-use super::reader::{Finding, Manifest, conflicts, load_all, review};
+use edge_manifest::{Finding, Manifest, conflicts, load_all, review};
 
 const FILE: &str = "bascule.yaml";
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::reader::Finding;
+use edge_manifest::Finding;
 
 /// A text as far as places in it go: the characters of each line.
 pub(super) struct Text {

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::decisions::{decided, evaluated};
 use super::places::{Text, Tree};
-use super::{key, load, reader};
+use super::{key, load};
 
 /// Contexts that an accepted snapshot decides: enough that each attribute meets each kind of value.
 const CONTEXTS: usize = 8;
@@ -41,7 +41,7 @@ fn refused(data: &[u8], problems: &[Problem]) {
         }
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let findings = reader::locate_json(text, "snapshot.json", problems);
+    let findings = edge_manifest::locate_json(text, "snapshot.json", problems);
     assert_eq!(findings.is_empty(), problems.is_empty(), "a problem is lost on the way to its place");
     Text::of(text).holds(&findings);
 }

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 
 use crate::config::secret::KeySource;
 use crate::gateway::scope::Scope;
-use crate::manifest;
 
 /// Longest reason that is kept and shown; a file with a thousand problems is not read to its end.
 const MAX_REASON: usize = 4096;
@@ -61,7 +60,7 @@ pub fn read(path: &Path, bytes: &[u8], keys: &KeySource) -> Result<Vec<Wanted>, 
     let key = |app: &edge_engine::AppName, environment: &edge_engine::EnvironmentName| {
         keys.key(app.as_str(), environment.as_str())
     };
-    let manifests = manifest::review(text, &name, key).map_err(|findings| lines(&findings))?;
+    let manifests = edge_manifest::review(text, &name, key).map_err(|findings| lines(&findings))?;
     let wanted = manifests.iter().flat_map(|manifest| {
         // The number and the birth are given when it is published.
         manifest.environments().filter_map(|environment| manifest.snapshot(environment, 0, NO_TIME))

@@ -1,6 +1,6 @@
 //! Environments: their traffic, what the edge does around it, and their order of promotion.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use edge_engine::{
     EnvironmentName,
@@ -99,7 +99,7 @@ impl Environment {
 
 /// An order of promotion that comes back to where it started has no first environment.
 pub(super) fn check_promotion(environments: &[Environment], report: &mut Report) {
-    let from: HashMap<&str, Option<&str>> = environments
+    let from: BTreeMap<&str, Option<&str>> = environments
         .iter()
         .map(|environment| (environment.name.as_str(), environment.promotes_from.as_ref().map(EnvironmentName::as_str)))
         .collect();
@@ -125,7 +125,7 @@ pub(super) fn check_promotion(environments: &[Environment], report: &mut Report)
 
 /// A host selects one environment.
 pub(super) fn check_hosts(environments: &[Environment], report: &mut Report) {
-    let mut owners: HashMap<String, &str> = HashMap::new();
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for environment in environments {
         for (index, host) in environment.edge.hosts.iter().enumerate() {
             let owner = owners.entry(host.to_ascii_lowercase()).or_insert(environment.name.as_str());

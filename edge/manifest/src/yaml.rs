@@ -5,7 +5,7 @@
 //! reader could accept (syntax, duplicate keys, tags, keys that are not scalars) and leaves the
 //! meaning of everything else to the readers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -37,7 +37,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Vec<Node> {
     options.flow_nesting_limit = MAX_DEPTH + 1;
     options.block_nesting_limit = MAX_DEPTH + 1;
     let mut parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { report, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), nodes: 0 };
+    let mut builder = Builder { report, documents: Vec::new(), open: Vec::new(), anchors: BTreeMap::new(), nodes: 0 };
     loop {
         match parser.next_event() {
             None => break,
@@ -74,7 +74,7 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, index: HashMap<Arc<str>, Position>, key: Option<(Arc<str>, Position)> },
+    Map { entries: Vec<Entry>, index: BTreeMap<Arc<str>, Position>, key: Option<(Arc<str>, Position)> },
 }
 
 /// A finished node that aliases may repeat.
@@ -88,7 +88,7 @@ struct Builder<'r> {
     report: &'r mut Report,
     documents: Vec<Node>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Anchored>,
+    anchors: BTreeMap<usize, Anchored>,
     nodes: usize,
 }
 
@@ -108,7 +108,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tagged(tag.as_deref(), at);
-                let content = Content::Map { entries: Vec::new(), index: HashMap::new(), key: None };
+                let content = Content::Map { entries: Vec::new(), index: BTreeMap::new(), key: None };
                 self.begin(at, anchor, content)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),

@@ -26,10 +26,7 @@ mod tests;
 #[cfg(test)]
 mod tests_of_files;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use edge_engine::{
     AppName, BucketingKey, EnvironmentName, KeyId, Problem, ReleaseId, SegmentKey, Snapshot,
@@ -296,8 +293,8 @@ pub fn locate_json(text: &str, file_name: &str, problems: &[Problem]) -> Vec<Fin
 /// What sound files contradict each other in: an app declared twice, a host that selects two environments.
 pub fn conflicts(manifests: &[Manifest]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut apps: HashMap<&AppName, &Manifest> = HashMap::new();
-    let mut hosts: HashMap<String, (&Manifest, &EnvironmentName)> = HashMap::new();
+    let mut apps: BTreeMap<&AppName, &Manifest> = BTreeMap::new();
+    let mut hosts: BTreeMap<String, (&Manifest, &EnvironmentName)> = BTreeMap::new();
     for manifest in manifests {
         let mut report = Report::new(&manifest.file);
         if let Some(first) = apps.insert(&manifest.app, manifest) {

@@ -2,7 +2,7 @@
 //!
 //! Also the broken ones: a reference to a segment with a mistake inside is not itself a mistake.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     finding::Position,
@@ -19,7 +19,7 @@ pub(super) struct Declared {
     segments: Names,
     flags: Names,
     /// The variants of each flag that writes them out.
-    variants: HashMap<Arc<str>, Names>,
+    variants: BTreeMap<Arc<str>, Names>,
 }
 
 type Names = Vec<Arc<str>>;
