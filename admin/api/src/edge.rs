@@ -1,0 +1,327 @@
+//! The edge protocol: how a control plane gives edges their snapshots, and what they answer.
+//!
+//! An edge opens one stream of server-sent events, `GET /edge/v1/snapshots` with [`Hello`]'s parameters, and gets all
+//! environments that its token reaches: what there is, then `current`, then whatever changes. An event `snapshot` has
+//! two lines of data, a [`SnapshotHead`] and the document as it was signed; its id is the publication's sequence, and an
+//! edge that comes back names the last one it has seen as `Last-Event-ID`. `withdraw` takes an environment away. `access`
+//! brings all OFREP tokens that count from then on. Comment lines keep the connection alive.
+//!
+//! What an edge runs it says by `POST /edge/v1/acks`, what it counted by `POST /edge/v1/reports`.
+
+use serde::{Deserialize, Serialize};
+
+/// Where snapshots are streamed.
+pub const SNAPSHOTS: &str = "/edge/v1/snapshots";
+/// Where edges say what they run.
+pub const ACKS: &str = "/edge/v1/acks";
+/// Where edges say what they counted.
+pub const REPORTS: &str = "/edge/v1/reports";
+
+/// Names of the stream's events.
+pub mod event {
+    /// First: [`super::Welcome`].
+    pub const WELCOME: &str = "welcome";
+    /// A snapshot to run: [`super::SnapshotHead`], a line end, the document.
+    pub const SNAPSHOT: &str = "snapshot";
+    /// An environment to serve no longer: [`super::Scope`].
+    pub const WITHDRAW: &str = "withdraw";
+    /// The OFREP tokens: [`super::Access`].
+    pub const ACCESS: &str = "access";
+    /// Everything that there was when the edge connected has been sent: [`super::Current`].
+    pub const CURRENT: &str = "current";
+    /// The control plane closes the stream: [`super::Goodbye`].
+    pub const GOODBYE: &str = "goodbye";
+}
+
+/// Who connects; the query of `GET /edge/v1/snapshots`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// The edge's id, stable over restarts: a key of 1 to 128 characters.
+    pub edge: String,
+    /// New with each process.
+    pub boot: String,
+    /// What it is.
+    pub kind: EdgeKind,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The version of its program.
+    pub version: String,
+    /// Its engine hash, or `native`.
+    pub engine: String,
+}
+
+/// What an edge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeKind {
+    /// A `bascule gateway`.
+    Gateway,
+    /// A Cloudflare Worker.
+    Worker,
+}
+
+/// An environment of an app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// The app.
+    pub app: String,
+    /// The environment.
+    pub environment: String,
+}
+
+/// What the control plane says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Welcome {
+    /// Names this connection; acknowledgements carry it.
+    pub connection: String,
+    /// Milliseconds between two comment lines when nothing else is sent; a stream silent for three times that is dead.
+    pub heartbeat_ms: u64,
+    /// Milliseconds between two reports.
+    pub report_ms: u64,
+    /// The keys that snapshots may be signed with.
+    pub public_keys: Vec<PublicKey>,
+}
+
+/// An Ed25519 public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicKey {
+    /// The first 16 hexadecimal digits of the key's SHA-256.
+    pub id: String,
+    /// The 32 bytes as 64 hexadecimal digits.
+    pub key: String,
+}
+
+/// What comes before a snapshot's document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotHead {
+    /// Whose snapshot it is.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Its number; the document says the same.
+    pub number: u64,
+    /// SHA-256 of the environment's document before it, 64 hexadecimal digits; empty for the first.
+    pub previous: String,
+    /// Id of the key that signed it.
+    pub key_id: String,
+    /// Ed25519 signature over [`signed_bytes`], 128 hexadecimal digits.
+    pub signature: String,
+    /// The secret that the environment hashes and signs with.
+    pub bucketing_key: BucketingSecret,
+}
+
+/// An environment's secret. Its `Debug` hides the key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketingSecret {
+    /// As the document's `bucketingKeyId`.
+    pub id: String,
+    /// 16 bytes as 32 hexadecimal digits.
+    pub key: String,
+}
+
+impl std::fmt::Debug for BucketingSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BucketingSecret").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What is signed: a label, the digest of the document before, and the document, each on a line.
+pub fn signed_bytes(previous: &str, document: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("bascule-snapshot-v1\n{previous}\n").into_bytes();
+    bytes.extend_from_slice(document);
+    bytes
+}
+
+/// All OFREP tokens that count at this edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// Those of each environment that has some.
+    pub environments: Vec<EnvironmentAccess>,
+}
+
+/// The OFREP tokens of one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentAccess {
+    /// Which environment.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Its tokens.
+    pub tokens: Vec<OfrepToken>,
+}
+
+/// An OFREP token as an edge knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfrepToken {
+    /// SHA-256 of the token's text, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Only flags marked `clientVisible` are answered: the role `ofrep-client`.
+    pub is_client: bool,
+    /// Milliseconds since 1970 after which it no longer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<i64>,
+}
+
+/// Sent after what there was at the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// The last publication's sequence.
+    pub sequence: u64,
+    /// Every environment that the edge's token reaches and that has a snapshot. An edge withdraws all others.
+    pub environments: Vec<Scope>,
+}
+
+/// Sent before the control plane closes the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Goodbye {
+    /// Milliseconds to wait at most before connecting again, to be spread at random from 0.
+    pub retry_ms: u64,
+}
+
+/// The body of `POST /edge/v1/acks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acks {
+    /// The edge's id.
+    pub edge: String,
+    /// The connection that brought the snapshots.
+    pub connection: String,
+    /// What it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acks: Vec<Ack>,
+    /// What it refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nacks: Vec<Nack>,
+    /// It ends in the ordinary way and serves nobody from now on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+}
+
+/// Every request from now on is decided by this snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    /// Whose snapshot.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Its number.
+    pub number: u64,
+    /// The engine hash that decides it, or `native`.
+    pub engine: String,
+    /// Microseconds from its arrival until all workers ran it.
+    pub applied_us: u64,
+}
+
+/// The edge refused a snapshot and goes on with the one before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nack {
+    /// Whose snapshot.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Its number.
+    pub number: u64,
+    /// `signature_invalid`, `key_unknown`, `format_unknown`, `older`, `same_number`, `host_taken`, `document_invalid`,
+    /// `module_failed`, `unacknowledged`.
+    pub code: String,
+    /// Why, for people; at most 4 KiB.
+    pub detail: String,
+}
+
+/// The body of `POST /edge/v1/reports`: what an edge counted since the report before. Sent again until it was answered;
+/// the control plane takes each `(edge, boot, sequence)` once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The edge's id.
+    pub edge: String,
+    /// Its process.
+    pub boot: String,
+    /// 1 for the first report of a process, then one more each.
+    pub sequence: u64,
+    /// Milliseconds that it covers.
+    pub covers_ms: u64,
+    /// What it counted for each environment that had traffic.
+    pub environments: Vec<EnvironmentReport>,
+}
+
+/// Counters of one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentReport {
+    /// Which environment.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Requests decided without the engine.
+    #[serde(default)]
+    pub fallbacks: u64,
+    /// By release.
+    #[serde(default)]
+    pub releases: Vec<ReleaseReport>,
+    /// By variant of each flag that is decided at this edge.
+    #[serde(default)]
+    pub flags: Vec<FlagReport>,
+}
+
+/// Counters of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseReport {
+    /// The release.
+    pub release: String,
+    /// Requests that it served or failed.
+    pub requests: u64,
+    /// Answers from 400 to 499.
+    pub client_errors: u64,
+    /// Answers from 500 to 599.
+    pub server_errors: u64,
+    /// Requests without an answer: no connection, reset, timeout.
+    pub transport_errors: u64,
+}
+
+/// How often a flag had a variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlagReport {
+    /// The flag.
+    pub flag: String,
+    /// The variant.
+    pub variant: String,
+    /// Evaluations.
+    pub count: u64,
+}
+
+/// The answer to a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    /// The highest sequence of this process that was taken.
+    pub sequence: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_in_no_debug_output() {
+        let secret = BucketingSecret { id: "k1".into(), key: "canary".into() };
+        assert!(!format!("{secret:?}").contains("canary"));
+    }
+
+    #[test]
+    fn what_is_signed_names_the_document_before() {
+        assert_eq!(signed_bytes("ab", b"{}"), b"bascule-snapshot-v1\nab\n{}");
+        assert_ne!(signed_bytes("", b"x"), signed_bytes("x", b""));
+    }
+}

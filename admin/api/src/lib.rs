@@ -1,0 +1,9 @@
+//! What the control plane says over HTTP: the types of API v1 and of the edge protocol, and their client.
+//!
+//! It owns the shapes that cross the wire, for both ends: the control plane writes them, command line, gateway and tests
+//! read them. It holds no rule of the domain; `docs/api.md` describes the API for people.
+
+pub mod edge;
+pub mod problem;
+
+pub use problem::{Fault, Problem};

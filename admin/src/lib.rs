@@ -1,0 +1,1 @@
+//! The control plane: flags per environment, releases, snapshots for edges, rollback with proof.
