@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What references may name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Declared {
     environments: Names,
     releases: Names,
@@ -22,7 +22,7 @@ pub(super) struct Declared {
     variants: BTreeMap<Arc<str>, Names>,
 }
 
-type Names = Vec<Arc<str>>;
+pub(super) type Names = Vec<Arc<str>>;
 
 /// The variants of a boolean flag that does not write them out.
 pub(super) const BOOLEAN_VARIANTS: [(&str, bool); 2] = [("on", true), ("off", false)];
@@ -47,6 +47,26 @@ impl Declared {
             flags: keys(section("flags")),
             variants: variants.collect(),
         }
+    }
+
+    pub(super) fn of_names(environments: Names, releases: Names, segments: Names) -> Self {
+        Self { environments, releases, segments, ..Self::default() }
+    }
+
+    /// Adds a flag, or gives it other variants; one that writes none out is a boolean.
+    pub(super) fn put_flag<'v>(&mut self, key: &str, variants: impl Iterator<Item = &'v str>) {
+        let mut names: Names = variants.map(Arc::from).collect();
+        if names.is_empty() {
+            names = BOOLEAN_VARIANTS.map(|(name, _)| name.into()).into();
+        }
+        if self.variants.insert(key.into(), names).is_none() {
+            self.flags.push(key.into());
+        }
+    }
+
+    pub(super) fn remove_flag(&mut self, key: &str) {
+        self.variants.remove(key);
+        self.flags.retain(|flag| &**flag != key);
     }
 
     pub(super) fn environment(&self, name: &str, at: Position, report: &mut Report) -> bool {

@@ -16,6 +16,7 @@ use super::{
     declared::{BOOLEAN_VARIANTS, Declared},
     fields::{self, Fields},
     node::{Entry, Kind, Node, excerpt},
+    ranges,
     report::Report,
     share, traffic,
 };
@@ -297,6 +298,7 @@ fn served(variant: Option<VariantKey>, scope: &Scope<'_>) -> ServeWire {
 
 /// Exactly one of the keys `serve` and `split`.
 fn serve(fields: &mut Fields<'_>, scope: &Scope<'_>, report: &mut Report) -> ServeWire {
+    let explicit = fields.optional("ranges");
     match (fields.optional("serve"), fields.optional("split")) {
         (Some(_), Some(split)) => {
             let detail = "either \"serve\" or \"split\", not both".to_owned();
@@ -305,7 +307,10 @@ fn serve(fields: &mut Fields<'_>, scope: &Scope<'_>, report: &mut Report) -> Ser
         }
         (Some(entry), None) => served(variant_name(&entry.value, scope, report), scope),
         (None, Some(entry)) => match split(entry, scope, report) {
-            Some(ranges) => ServeWire { serve: None, split: Some(ranges) },
+            Some(tiled) => {
+                let own = explicit.and_then(|entry| ranges::ranges(entry, &tiled, report));
+                ServeWire { serve: None, split: Some(own.unwrap_or(tiled)) }
+            }
             None => served(None, scope),
         },
         (None, None) => {

@@ -14,6 +14,8 @@ mod fields;
 mod finding;
 mod flag;
 mod node;
+pub mod object;
+mod ranges;
 mod release;
 mod report;
 mod share;

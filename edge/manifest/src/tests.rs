@@ -563,7 +563,6 @@ flags:
             "5:27 out_of_range",
             "8:28 out_of_range",
             "9:64 value_invalid",
-            "9:82 slot_empty",
             "11:37 upstream_invalid",
             "13:3 reference_cycle",
             "15:60 value_invalid",

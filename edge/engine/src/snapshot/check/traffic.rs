@@ -146,13 +146,6 @@ fn route_rules<'w>(
     check_rule_ids(wire.rules.iter().map(|rule| &rule.id), problems);
     let rules = wire.rules.iter().enumerate().filter_map(|(i, rule)| {
         problems.at(i, |problems| {
-            let filled = match rule.slot {
-                Slot::Blue => wire.slots.blue.is_some(),
-                Slot::Green => wire.slots.green.is_some(),
-            };
-            if !filled {
-                problems.at("slot", |p| p.add("slot_empty", format!("the slot {} holds no release", rule.slot)));
-            }
             let when = problems.at("when", |problems| compiler.condition(&rule.when, problems))?;
             Some(RouteRule { id: rule.id.clone(), when, slot: rule.slot })
         })
