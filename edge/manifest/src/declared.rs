@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     finding::Position,
-    node::{Node, excerpt},
+    node::{Kind, Node, excerpt},
     report::Report,
     suggest,
 };
@@ -36,7 +36,11 @@ impl Declared {
         let section = |key: &str| root.entry(key).map(|entry| &entry.value);
         let flags = section("flags").and_then(Node::entries).unwrap_or_default();
         let variants = flags.iter().map(|flag| {
-            let written = keys(flag.value.entry("variants").map(|entry| &entry.value));
+            let written = flag.value.entry("variants").map(|entry| &entry.value);
+            let written = match written.map(|node| &node.kind) {
+                Some(Kind::List(items)) => items.iter().filter_map(listed_key).collect(),
+                _ => keys(written),
+            };
             let names = if written.is_empty() { BOOLEAN_VARIANTS.map(|(name, _)| name.into()).into() } else { written };
             (flag.key.clone(), names)
         });
@@ -102,6 +106,11 @@ impl Declared {
         report.add(at, "variant_unknown", detail).suggestion = help;
         false
     }
+}
+
+/// The key of `{key, value}`.
+fn listed_key(item: &Node) -> Option<Arc<str>> {
+    item.entry("key")?.value.scalar().map(|scalar| scalar.text.clone())
 }
 
 fn known(names: &Names, code: &'static str, what: &str, name: &str, at: Position, report: &mut Report) -> bool {

@@ -21,6 +21,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Environment {
     pub(super) name: EnvironmentName,
+    pub(super) description: Option<String>,
     pub(super) promotes_from: Option<EnvironmentName>,
     pub(super) unit: Vec<String>,
     pub(super) traffic: TrafficWire,
@@ -33,7 +34,7 @@ impl Environment {
     pub(super) fn read(entry: &Entry, declared: &Declared, report: &mut Report) -> Option<Self> {
         let name = fields::key_name(&entry.key, entry.key_at, EnvironmentName::new, report);
         let mut fields = Fields::of(&entry.value, entry.key_at, "an environment", report)?;
-        fields.optional("description");
+        let description = fields::description(&mut fields, report);
         let promotes_from = fields.optional("promotesFrom").and_then(|entry| {
             let name = fields::text(&entry.value, "an environment's name", report)?;
             let known = declared.environment(name, entry.value.at, report);
@@ -44,7 +45,7 @@ impl Environment {
         let edge = edge(&mut fields, report);
         fields.done(report);
         let (node, place) = (entry.value.clone(), entry.key_at);
-        Some(Self { name: name?, promotes_from, unit, traffic, edge, node, place })
+        Some(Self { name: name?, description, promotes_from, unit, traffic, edge, node, place })
     }
 }
 

@@ -110,6 +110,12 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, report: &mut Report) -> Optio
     text
 }
 
+/// The `description` that everything may have.
+pub(super) fn description(fields: &mut Fields<'_>, report: &mut Report) -> Option<String> {
+    let entry = fields.optional("description")?;
+    text(&entry.value, "\"description\"", report).map(str::to_owned)
+}
+
 /// A name, by its own parser.
 pub(super) fn name<'n, T>(
     node: &'n Node,

@@ -32,27 +32,29 @@ const TYPES: [(&str, FlagType); 4] = [
 #[derive(Debug)]
 pub(super) struct Flag {
     pub(super) key: FlagKey,
-    id: String,
-    r#type: FlagType,
-    variants: Vec<VariantWire>,
-    off_variant: VariantKey,
-    forward: bool,
-    client_visible: bool,
-    salt: Option<String>,
-    unit: Option<Vec<String>>,
-    prerequisites: Vec<PrerequisiteWire>,
-    targeting: BTreeMap<EnvironmentName, Targeting>,
+    pub(super) description: Option<String>,
+    pub(super) archived: bool,
+    pub(super) id: String,
+    pub(super) r#type: FlagType,
+    pub(super) variants: Vec<VariantWire>,
+    pub(super) off_variant: VariantKey,
+    pub(super) forward: bool,
+    pub(super) client_visible: bool,
+    pub(super) salt: Option<String>,
+    pub(super) unit: Option<Vec<String>>,
+    pub(super) prerequisites: Vec<PrerequisiteWire>,
+    pub(super) targeting: BTreeMap<EnvironmentName, Targeting>,
     pub(super) node: Node,
 }
 
 /// What a flag does in one environment.
 #[derive(Debug)]
-struct Targeting {
-    enabled: bool,
-    rules: Vec<FlagRuleWire>,
-    fallthrough: ServeWire,
+pub(super) struct Targeting {
+    pub(super) enabled: bool,
+    pub(super) rules: Vec<FlagRuleWire>,
+    pub(super) fallthrough: ServeWire,
     /// Replaces the flag's own when it is written.
-    prerequisites: Option<Vec<PrerequisiteWire>>,
+    pub(super) prerequisites: Option<Vec<PrerequisiteWire>>,
     node: Node,
 }
 
@@ -60,12 +62,13 @@ impl Flag {
     pub(super) fn read(entry: &Entry, declared: &Declared, report: &mut Report) -> Option<Self> {
         let key = fields::key_name(&entry.key, entry.key_at, FlagKey::new, report);
         let mut fields = Fields::of(&entry.value, entry.key_at, "a flag", report)?;
-        fields.optional("description");
         let mut text = |key: &'static str, report: &mut Report| {
             let entry = fields.optional(key);
             entry.and_then(|entry| fields::text(&entry.value, &format!("\"{key}\""), report)).map(str::to_owned)
         };
         let (id, salt) = (text("id", report), text("salt", report));
+        let description = text("description", report);
+        let archived = fields::boolean(fields.optional("archived"), false, report);
         let r#type = fields.optional("type").and_then(|entry| fields::choice(&entry.value, "a type", &TYPES, report));
         let written = fields.optional("variants");
         let variants = variants(entry, written, r#type.unwrap_or(FlagType::Boolean), report);
@@ -80,6 +83,8 @@ impl Flag {
         fields.done(report);
         Some(Self {
             key: key?,
+            description,
+            archived,
             id: id.unwrap_or_else(|| entry.key.to_string()),
             r#type: r#type.unwrap_or(FlagType::Boolean),
             off_variant: off?,
@@ -147,6 +152,14 @@ impl Variants {
 }
 
 fn variants(flag: &Entry, written: Option<&Entry>, r#type: FlagType, report: &mut Report) -> Variants {
+    if let Some(Kind::List(items)) = written.map(|entry| &entry.value.kind) {
+        let list: Vec<_> = items.iter().filter_map(|item| listed_variant(item, r#type, report)).collect();
+        let sound = list.len() == items.len() && !items.is_empty();
+        if items.is_empty() {
+            report.add(flag.key_at, "variants_empty", "a flag needs at least one variant".to_owned());
+        }
+        return Variants { list, sound };
+    }
     let entries = fields::entries(written, "\"variants\"", report);
     if !entries.is_empty() {
         let list: Vec<_> = entries.iter().filter_map(|entry| variant(entry, r#type, report)).collect();
@@ -162,6 +175,16 @@ fn variants(flag: &Entry, written: Option<&Entry>, r#type: FlagType, report: &mu
         VariantKey::new(name).ok().map(|key| VariantWire { key, value: value.into() })
     };
     Variants { list: BOOLEAN_VARIANTS.into_iter().filter_map(named).collect(), sound: true }
+}
+
+/// `{key: on, value: true}`: a variant where the order of a mapping would be lost.
+fn listed_variant(node: &Node, r#type: FlagType, report: &mut Report) -> Option<VariantWire> {
+    let mut fields = Fields::of(node, node.at, "a variant", report)?;
+    let key = fields.required("key", report).and_then(|entry| fields::text(&entry.value, "a variant's key", report));
+    let value = fields.required("value", report);
+    fields.done(report);
+    let (key, value) = (key?, value?);
+    variant(&Entry { key: key.into(), key_at: node.at, value: value.value.clone() }, r#type, report)
 }
 
 fn variant(entry: &Entry, r#type: FlagType, report: &mut Report) -> Option<VariantWire> {

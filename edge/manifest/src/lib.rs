@@ -19,6 +19,7 @@ mod ranges;
 mod release;
 mod report;
 mod share;
+mod show;
 mod suggest;
 mod traffic;
 mod yaml;
@@ -32,17 +33,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use edge_engine::{
     AppName, BucketingKey, EnvironmentName, KeyId, Problem, ReleaseId, SegmentKey, Snapshot,
-    wire::{FORMAT, ReleaseWire, SegmentWire, SnapshotWire},
+    wire::{FORMAT, SegmentWire, SnapshotWire},
 };
 
 pub use finding::{Finding, Position};
 pub use share::display as display_share;
+pub use show::{Object, Part};
 
 use declared::Declared;
 use environment::Environment;
 use fields::Fields;
 use flag::Flag;
 use node::{Entry, Node};
+use release::Release;
 use report::Report;
 
 /// The id of the only bucketing key that an environment from a file has.
@@ -55,9 +58,10 @@ const NO_TIME: &str = "1970-01-01T00:00:00Z";
 pub struct Manifest {
     file: Arc<str>,
     app: AppName,
+    description: Option<String>,
     environments: Vec<Environment>,
-    releases: BTreeMap<ReleaseId, ReleaseWire>,
-    segments: BTreeMap<SegmentKey, SegmentWire>,
+    releases: BTreeMap<ReleaseId, Release>,
+    segments: BTreeMap<SegmentKey, Segment>,
     flags: Vec<Flag>,
     root: Node,
 }
@@ -127,14 +131,16 @@ impl Manifest {
         let mut fields = Fields::of(&root, root.at, "a bascule.yaml", report)?;
         let app = fields.required("app", report);
         let app = app.and_then(|entry| fields::name(&entry.value, "an app's name", AppName::new, report));
-        fields.optional("description");
+        let description = fields::description(&mut fields, report);
         let each = |entry: Option<&Entry>, what: &str, report: &mut Report| -> Vec<Entry> {
             fields::entries(entry, what, report).to_vec()
         };
         let releases = each(fields.optional("releases"), "\"releases\"", report);
-        let releases = releases.iter().filter_map(|entry| release::release(entry, report)).collect();
+        let releases = releases.iter().filter_map(|entry| release::release(entry, report));
+        let releases = releases.map(|release| (release.id.clone(), release)).collect();
         let segments = each(fields.optional("segments"), "\"segments\"", report);
-        let segments = segments.iter().filter_map(|entry| segment(entry, &declared, report)).collect();
+        let segments = segments.iter().filter_map(|entry| Segment::read(entry, &declared, report));
+        let segments = segments.map(|segment| (segment.key.clone(), segment)).collect();
         let flags = each(fields.optional("flags"), "\"flags\"", report);
         let flags = flags.iter().filter_map(|entry| Flag::read(entry, &declared, report)).collect();
         let environments = each(fields.required("environments", report), "\"environments\"", report);
@@ -143,7 +149,16 @@ impl Manifest {
         fields.done(report);
         environment::check_promotion(&environments, report);
         environment::check_hosts(&environments, report);
-        Some(Self { file: report.file().clone(), app: app?, environments, releases, segments, flags, root })
+        Some(Self {
+            file: report.file().clone(),
+            app: app?,
+            description,
+            environments,
+            releases,
+            segments,
+            flags,
+            root,
+        })
     }
 
     /// The file's name as it was given.
@@ -174,6 +189,11 @@ impl Manifest {
     /// The snapshot of an environment; `None` when there is no such environment.
     pub fn snapshot(&self, environment: &EnvironmentName, number: u64, created_at: &str) -> Option<SnapshotWire> {
         Some(self.wire(self.environment(environment)?, number, created_at))
+    }
+
+    /// All objects of the file, each in the one form that says what it says.
+    pub fn objects(&self) -> Vec<Object> {
+        show::objects(self)
     }
 
     /// Checks an environment as an edge would and gives what it would decide by.
@@ -212,8 +232,8 @@ impl Manifest {
             bucketing_key_id: KeyId::new(FILE_KEY_ID).expect("the constant is a well-formed name"),
             unit: environment.unit.clone(),
             traffic: environment.traffic.clone(),
-            releases: self.releases.clone(),
-            segments: self.segments.clone(),
+            releases: self.releases.iter().map(|(id, release)| (id.clone(), release.wire.clone())).collect(),
+            segments: self.segments.iter().map(|(key, segment)| (key.clone(), segment.wire.clone())).collect(),
             flags: self.flags.iter().map(|flag| (flag.key.clone(), flag.wire(&environment.name))).collect(),
             edge: environment.edge.clone(),
         }
@@ -268,13 +288,22 @@ fn flag_way(flag: &Flag, field: &str, rest: &[&str]) -> Vec<String> {
 }
 
 /// One entry under `segments`.
-fn segment(entry: &Entry, declared: &Declared, report: &mut Report) -> Option<(SegmentKey, SegmentWire)> {
-    let key = fields::key_name(&entry.key, entry.key_at, SegmentKey::new, report);
-    let mut fields = Fields::of(&entry.value, entry.key_at, "a segment", report)?;
-    fields.optional("description");
-    let when = condition::when(&mut fields, declared, report);
-    fields.done(report);
-    Some((key?, SegmentWire { when }))
+#[derive(Debug)]
+struct Segment {
+    key: SegmentKey,
+    description: Option<String>,
+    wire: SegmentWire,
+}
+
+impl Segment {
+    fn read(entry: &Entry, declared: &Declared, report: &mut Report) -> Option<Self> {
+        let key = fields::key_name(&entry.key, entry.key_at, SegmentKey::new, report);
+        let mut fields = Fields::of(&entry.value, entry.key_at, "a segment", report)?;
+        let description = fields::description(&mut fields, report);
+        let when = condition::when(&mut fields, declared, report);
+        fields.done(report);
+        Some(Self { key: key?, description, wire: SegmentWire { when } })
+    }
 }
 
 /// The engine's problems with a snapshot document, each with its place in the text.

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use edge_engine::{
-    EnvironmentName, FlagKey, ReleaseId, SegmentKey,
+    EnvironmentName, FlagKey, VariantKey,
     wire::{EdgeWire, FlagWire, ReleaseWire, SegmentWire, TrafficWire},
 };
 use serde_json::Value;
 
 use super::{
+    Segment,
     declared::Declared,
     environment::Environment,
     finding::Position,
@@ -19,7 +20,7 @@ use super::{
     node::{Entry, Kind, Node, Scalar},
     release,
     report::Report,
-    segment,
+    show,
 };
 
 /// One problem in an object.
@@ -54,17 +55,14 @@ impl Vocabulary {
             names(&mut segments.into_iter()),
         );
         for (key, document) in flags {
-            let variants = document.get("variants").and_then(Value::as_object);
-            let variants = variants.into_iter().flat_map(|variants| variants.keys().map(String::as_str));
-            declared.put_flag(key, variants);
+            declared.put_flag(key, variants(document));
         }
         Self(declared)
     }
 
     /// Adds a flag, or gives it other variants.
     pub fn put_flag(&mut self, key: &str, document: &Value) {
-        let variants = document.get("variants").and_then(Value::as_object);
-        self.0.put_flag(key, variants.into_iter().flat_map(|variants| variants.keys().map(String::as_str)));
+        self.0.put_flag(key, variants(document));
     }
 
     /// Takes a flag away.
@@ -73,7 +71,15 @@ impl Vocabulary {
     }
 }
 
-/// An environment's own part of a snapshot.
+/// The keys of a flag's variants, as a mapping or a list.
+fn variants(document: &Value) -> impl Iterator<Item = &str> {
+    let written = document.get("variants");
+    let mapped = written.and_then(Value::as_object).into_iter().flat_map(|map| map.keys().map(String::as_str));
+    let listed = written.and_then(Value::as_array).into_iter().flatten();
+    mapped.chain(listed.filter_map(|item| item.get("key")?.as_str()))
+}
+
+/// An environment's own part of a snapshot, and its documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnvironmentParts {
     /// Where its releases come from.
@@ -84,6 +90,10 @@ pub struct EnvironmentParts {
     pub edge: EdgeWire,
     /// Slots, weights, rules.
     pub traffic: TrafficWire,
+    /// Everything but the traffic, in its one form.
+    pub document: Value,
+    /// The traffic in its one form; null when it has no release.
+    pub traffic_document: Value,
 }
 
 /// A flag with its targeting in every environment that it mentions.
@@ -100,6 +110,26 @@ impl FlagParts {
     pub fn key(&self) -> &FlagKey {
         &self.0.key
     }
+
+    /// Whether nobody should use it any more.
+    pub fn is_archived(&self) -> bool {
+        self.0.archived
+    }
+
+    /// The definition in its one form.
+    pub fn definition(&self) -> Value {
+        show::flag(&self.0)
+    }
+
+    /// The targeting in an environment in its one form; `None` where it is not mentioned.
+    pub fn targeting(&self, environment: &EnvironmentName) -> Option<Value> {
+        Some(show::targeting(&self.0, self.0.targeting.get(environment)?))
+    }
+
+    /// The variants in the order of creation.
+    pub fn variants(&self) -> impl Iterator<Item = &VariantKey> {
+        self.0.variants.iter().map(|variant| &variant.key)
+    }
 }
 
 /// Reads a flag with its `environments`.
@@ -107,24 +137,31 @@ pub fn flag(key: &str, document: &Value, names: &Vocabulary) -> Result<FlagParts
     read(key, document, |entry, report| Flag::read(entry, &names.0, report)).map(FlagParts)
 }
 
-/// Reads a segment.
-pub fn segment_of(key: &str, document: &Value, names: &Vocabulary) -> Result<(SegmentKey, SegmentWire), Vec<Fault>> {
-    read(key, document, |entry, report| segment(entry, &names.0, report))
+/// Reads a segment; its one form comes with it.
+pub fn segment(key: &str, document: &Value, names: &Vocabulary) -> Result<(SegmentWire, Value), Vec<Fault>> {
+    let segment = read(key, document, |entry, report| Segment::read(entry, &names.0, report))?;
+    let document = show::segment(&segment);
+    Ok((segment.wire, document))
 }
 
-/// Reads a release.
-pub fn release_of(id: &str, document: &Value) -> Result<(ReleaseId, ReleaseWire), Vec<Fault>> {
-    read(id, document, release::release)
+/// Reads a release; its one form comes with it.
+pub fn release(id: &str, document: &Value) -> Result<(ReleaseWire, Value), Vec<Fault>> {
+    let release = read(id, document, release::release)?;
+    let document = show::release(&release);
+    Ok((release.wire, document))
 }
 
 /// Reads an environment with its `traffic`.
-pub fn environment_of(name: &str, document: &Value, names: &Vocabulary) -> Result<EnvironmentParts, Vec<Fault>> {
+pub fn environment(name: &str, document: &Value, names: &Vocabulary) -> Result<EnvironmentParts, Vec<Fault>> {
     let environment = read(name, document, |entry, report| Environment::read(entry, &names.0, report))?;
+    let (document, traffic_document) = (show::environment(&environment), show::traffic(&environment.traffic));
     Ok(EnvironmentParts {
         promotes_from: environment.promotes_from,
         unit: environment.unit,
         edge: environment.edge,
         traffic: environment.traffic,
+        document,
+        traffic_document,
     })
 }
 
@@ -232,8 +269,8 @@ mod tests {
             ],
         );
         refused(flag("check out", &json!({}), &names()), &[("", "name_invalid")]);
-        refused(release_of("r", &json!([])), &[("", "type_mismatch")]);
-        refused(release_of("r", &json!({"a/b": 1, "version": "1", "upstreams": []})), &[("/a~1b", "key_unknown")]);
+        refused(release("r", &json!([])), &[("", "type_mismatch")]);
+        refused(release("r", &json!({"a/b": 1, "version": "1", "upstreams": []})), &[("/a~1b", "key_unknown")]);
     }
 
     #[test]
@@ -254,7 +291,7 @@ mod tests {
     #[test]
     fn numbers_keep_their_digits() {
         let document = json!({"traffic": {"slots": {"blue": "web-1", "green": "web-1"}, "active": "blue", "candidateWeight": 0.0001}});
-        let parts = environment_of("production", &document, &names()).expect("sound");
+        let parts = environment("production", &document, &names()).expect("sound");
         assert_eq!(parts.traffic.candidate_weight, 1);
     }
 }

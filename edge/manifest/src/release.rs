@@ -12,17 +12,24 @@ use super::{
 };
 
 /// One entry under `releases`.
-pub(super) fn release(entry: &Entry, report: &mut Report) -> Option<(ReleaseId, ReleaseWire)> {
+#[derive(Debug)]
+pub(super) struct Release {
+    pub(super) id: ReleaseId,
+    pub(super) description: Option<String>,
+    pub(super) wire: ReleaseWire,
+}
+
+pub(super) fn release(entry: &Entry, report: &mut Report) -> Option<Release> {
     let id = fields::key_name(&entry.key, entry.key_at, ReleaseId::new, report);
     let mut fields = Fields::of(&entry.value, entry.key_at, "a release", report)?;
-    fields.optional("description");
+    let description = fields::description(&mut fields, report);
     let text = |entry: Option<&Entry>, what: &str, report: &mut Report| {
         entry.and_then(|entry| fields::text(&entry.value, what, report)).map(str::to_owned)
     };
     let version = fields.required("version", report);
     let version = text(version, "a version", report).unwrap_or_default();
     let upstreams = fields.required("upstreams", report);
-    let release = ReleaseWire {
+    let wire = ReleaseWire {
         version,
         upstreams: upstreams.map(|entry| self::upstreams(entry, report)).unwrap_or_default(),
         commit: text(fields.optional("commit"), "a commit", report),
@@ -30,7 +37,7 @@ pub(super) fn release(entry: &Entry, report: &mut Report) -> Option<(ReleaseId, 
         timeouts: fields.optional("timeouts").map(|entry| timeouts(entry, report)),
     };
     fields.done(report);
-    Some((id?, release))
+    Some(Release { id: id?, description, wire })
 }
 
 fn upstreams(entry: &Entry, report: &mut Report) -> Vec<UpstreamWire> {

@@ -42,10 +42,7 @@ pub(super) fn traffic(entry: Option<&Entry>, declared: &Declared, report: &mut R
         wire.candidate_weight = fields::share(&entry.value, "a weight", report).unwrap_or_default();
     }
     let salt = fields.optional("salt").and_then(|entry| fields::text(&entry.value, "a salt", report));
-    // Each candidate draws its own cohorts, so that it is not always the same users who go first.
-    if let Some(salt) = salt.or(candidate(&wire).map(ReleaseId::as_str)) {
-        wire.salt = salt.to_owned();
-    }
+    wire.salt = salt.unwrap_or(default_salt(&wire)).to_owned();
     algorithm(fields.optional("algorithm"), report);
     if let Some(entry) = fields.optional("rules") {
         let items = fields::list(&entry.value, "\"rules\"", report);
@@ -77,6 +74,11 @@ fn slots(entry: Option<&Entry>, declared: &Declared, report: &mut Report) -> Slo
     };
     fields.done(report);
     slots
+}
+
+/// Each candidate draws its own cohorts, so that it is not always the same users who go first.
+pub(super) fn default_salt(wire: &TrafficWire) -> &str {
+    candidate(wire).map_or(DEFAULT_SALT, ReleaseId::as_str)
 }
 
 /// The release in the slot that is not active.
