@@ -1,1 +1,4 @@
 //! The control plane: flags per environment, releases, snapshots for edges, rollback with proof.
+
+pub mod model;
+pub mod store;

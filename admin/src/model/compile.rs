@@ -1,0 +1,97 @@
+//! From an app's objects to the snapshot of an environment, checked as an edge would.
+
+use std::collections::BTreeSet;
+
+use edge_engine::wire::{FORMAT, ReleaseWire, SnapshotWire, TrafficWire, UpstreamProtocol, UpstreamWire};
+use edge_engine::{EnvironmentName, KeyId, ReleaseId, Snapshot, check};
+use sha2::{Digest, Sha256};
+
+use super::app::{App, Keys};
+use super::{At, Fault};
+
+/// Stands in the active slot of an environment that has no release yet, so that its flags can be checked and evaluated.
+/// Such an environment is never published.
+const NO_RELEASE: &str = "none";
+/// Nothing listens there, and nothing is ever sent.
+const NOWHERE: &str = "http://127.0.0.1:9";
+/// A snapshot that is only checked has no birth.
+const NO_TIME: &str = "1970-01-01T00:00:00Z";
+
+/// An environment as it would be published.
+#[derive(Debug)]
+pub struct Built {
+    /// Which.
+    pub environment: EnvironmentName,
+    /// Number 0 and no birth: it gets both when it is published.
+    pub wire: SnapshotWire,
+    /// Checked under the environment's own key.
+    pub snapshot: Snapshot,
+    /// Stands for everything in `wire`.
+    pub content: [u8; 32],
+    /// Whether an edge could serve it: some release is in the active slot.
+    pub is_complete: bool,
+}
+
+pub(super) fn build(app: &App, name: &EnvironmentName, keys: &Keys) -> Result<Built, Vec<Fault>> {
+    let parts = app.environments.get(name).ok_or_else(Vec::new)?;
+    let at = || At::environment(name.as_str());
+    let missing = || vec![Fault::whole(at(), "bucketing_key_missing", "the environment has no bucketing key")];
+    let (key_id, key) = keys.get(name.as_str()).ok_or_else(missing)?;
+    let key_id = KeyId::new(key_id.as_str()).map_err(|rule| {
+        vec![Fault::whole(at(), "bucketing_key_missing", format!("the id of the bucketing key is not one: {rule}"))]
+    })?;
+    let mut traffic = parts.traffic.clone();
+    let is_complete = traffic.slots.blue.is_some() || traffic.slots.green.is_some();
+    let mut releases: std::collections::BTreeMap<ReleaseId, ReleaseWire> =
+        reachable(&traffic).into_iter().filter_map(|id| Some((id.clone(), app.releases.get(id)?.clone()))).collect();
+    if !is_complete && let Ok(id) = ReleaseId::new(NO_RELEASE) {
+        traffic.slots.blue = Some(id.clone());
+        traffic.active = edge_engine::Slot::Blue;
+        releases.insert(id, nowhere());
+    }
+    let wire = SnapshotWire {
+        format: FORMAT.to_owned(),
+        app: app.name().clone(),
+        environment: name.clone(),
+        number: 0,
+        created_at: NO_TIME.to_owned(),
+        bucketing_key_id: key_id,
+        unit: parts.unit.clone(),
+        traffic,
+        releases,
+        segments: app.segments.clone(),
+        flags: app.flags.iter().map(|(key, flag)| (key.clone(), flag.wire(name))).collect(),
+        edge: parts.edge.clone(),
+    };
+    let content = content(&wire);
+    let snapshot = check(wire.clone(), key).map_err(|problems| {
+        let own = |flag: &str, field: &str| {
+            let entry = app.entry(&At::targeting(name.as_str(), flag));
+            entry.is_some_and(|entry| entry.document.get(field).is_some())
+        };
+        problems.iter().map(|problem| Fault::checked(name.as_str(), problem, own)).collect::<Vec<_>>()
+    })?;
+    Ok(Built { environment: name.clone(), wire, snapshot, content, is_complete })
+}
+
+/// What everything in a snapshot but its number and birth comes to.
+pub fn content(wire: &SnapshotWire) -> [u8; 32] {
+    let zeroed = SnapshotWire { number: 0, created_at: NO_TIME.to_owned(), ..wire.clone() };
+    Sha256::digest(serde_json::to_vec(&zeroed).unwrap_or_default()).into()
+}
+
+/// Only these: registering a release changes no snapshot.
+fn reachable(traffic: &TrafficWire) -> BTreeSet<&ReleaseId> {
+    let slots = [&traffic.slots.blue, &traffic.slots.green].into_iter().flatten();
+    slots.chain(&traffic.rolled_back).collect()
+}
+
+fn nowhere() -> ReleaseWire {
+    ReleaseWire {
+        version: NO_RELEASE.to_owned(),
+        commit: None,
+        upstreams: vec![UpstreamWire { url: NOWHERE.to_owned(), region: None, protocol: UpstreamProtocol::default() }],
+        rollback_plan: None,
+        timeouts: None,
+    }
+}

@@ -1,0 +1,110 @@
+//! What is wrong with a change, and in which object.
+
+use edge_engine::Problem;
+
+use super::At;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The object that it is in.
+    pub at: At,
+    /// JSON pointer into the object; empty = the object as a whole.
+    pub pointer: String,
+    /// Stable code.
+    pub code: &'static str,
+    /// A sentence.
+    pub detail: String,
+    /// What may have been meant.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// About an object as a whole.
+    pub fn whole(at: At, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { at, pointer: String::new(), code, detail: detail.into(), hint: None }
+    }
+
+    /// A reader's complaint about an object that was read alone.
+    pub(super) fn read(at: At, fault: edge_manifest::object::Fault) -> Self {
+        Self { at, pointer: fault.pointer, code: fault.code, detail: fault.detail, hint: fault.hint }
+    }
+
+    /// A complaint about a flag that was read with its targeting in all environments.
+    pub(super) fn read_flag(key: &str, fault: edge_manifest::object::Fault) -> Self {
+        let inner = fault.pointer.strip_prefix("/environments/").map(|rest| match rest.find('/') {
+            Some(end) => (rest[..end].to_owned(), rest[end..].to_owned()),
+            None => (rest.to_owned(), String::new()),
+        });
+        match inner {
+            Some((environment, pointer)) => {
+                Self::read(At::targeting(&environment, key), edge_manifest::object::Fault { pointer, ..fault })
+            }
+            None => Self::read(At::flag(key), fault),
+        }
+    }
+
+    /// A complaint about an environment that was read with its traffic.
+    pub(super) fn read_environment(name: &str, fault: edge_manifest::object::Fault) -> Self {
+        match fault.pointer.strip_prefix("/traffic").map(str::to_owned) {
+            Some(pointer) => Self::read(At::traffic(name), edge_manifest::object::Fault { pointer, ..fault }),
+            None => Self::read(At::environment(name), fault),
+        }
+    }
+
+    /// The engine's problem with an environment's snapshot. `own` tells whether a flag's targeting has the field itself.
+    pub(super) fn checked(environment: &str, problem: &Problem, own: impl Fn(&str, &str) -> bool) -> Self {
+        let pointer = problem.pointer.as_str();
+        let mut steps = pointer.split('/').skip(1);
+        let (section, key) = (steps.next().unwrap_or_default(), steps.next().map(unescaped).unwrap_or_default());
+        let below = |levels: usize| {
+            let rest: String = pointer.split('/').skip(1 + levels).flat_map(|step| ["/", step]).collect();
+            rest
+        };
+        let (at, pointer) = match section {
+            "flags" if !key.is_empty() => {
+                let field = pointer.split('/').nth(3).unwrap_or_default();
+                let is_targeting = matches!(field, "enabled" | "rules" | "fallthrough")
+                    || (field == "prerequisites" && own(&key, field));
+                let at = if is_targeting { At::targeting(environment, &key) } else { At::flag(&key) };
+                (at, below(2))
+            }
+            "segments" if !key.is_empty() => (At::segment(&key), below(2)),
+            "releases" if !key.is_empty() => (At::release(&key), below(2)),
+            "traffic" => (At::traffic(environment), below(1)),
+            "edge" => (At::environment(environment), below(1)),
+            _ => (At::environment(environment), pointer.to_owned()),
+        };
+        Self { at, pointer, code: problem.code, detail: problem.detail.clone(), hint: None }
+    }
+}
+
+fn unescaped(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pointer: &str, at: &str, inner: &str) {
+        let problem = Problem { pointer: pointer.into(), code: "c", detail: "d".into() };
+        let fault = Fault::checked("production", &problem, |_, _| false);
+        assert_eq!((fault.at.to_string().as_str(), fault.pointer.as_str()), (at, inner));
+    }
+
+    #[test]
+    fn the_engines_places_are_places_in_objects() {
+        check("/flags/a~1b/rules/0/when/attr", "environments/production/flags/a/b", "/rules/0/when/attr");
+        check("/flags/a/variants/1/value", "flags/a", "/variants/1/value");
+        check("/flags/a/prerequisites/0", "flags/a", "/prerequisites/0");
+        check("/segments/s/when", "segments/s", "/when");
+        check("/releases/r/upstreams/0/url", "releases/r", "/upstreams/0/url");
+        check("/traffic/candidateWeight", "environments/production/traffic", "/candidateWeight");
+        check("/edge/hosts/0", "environments/production", "/hosts/0");
+        check("/unit/0", "environments/production", "/unit/0");
+        check("", "environments/production", "");
+        check("/flags", "environments/production", "/flags");
+    }
+}
