@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-abi", &["edge-engine"]),
     ("edge-manifest", &["edge-engine"]),
     ("edge-module", &["edge-abi", "edge-engine"]),
+    ("edge-ofrep", &["edge-engine"]),
     ("server", &["edge-abi", "edge-engine", "edge-manifest"]),
     ("tests", &["edge-abi", "edge-engine", "edge-manifest", "server"]),
     ("xtask", &[]),

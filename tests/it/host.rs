@@ -29,7 +29,7 @@ fn misbehaving(first: &str, then: &str) -> Vec<u8> {
             (memory (export "memory") 4)
             (global $calls (mut i32) (i32.const 0))
             (data (i32.const 16) "{first}")
-            (func (export "abi_version") (result i32) (i32.const 65536))
+            (func (export "abi_version") (result i32) (i32.const 65537))
             (func (export "input") (param i32) (result i32) (i32.const 1024))
             (func (export "configure") (result i64) (i64.const 0))
             (func (export "evaluate") (result i64) (i64.const 0))
@@ -151,12 +151,12 @@ fn the_embedded_module_agrees_with_the_native_engine() {
 
 #[test]
 fn a_module_that_breaks_the_contract_is_refused_with_the_reason() {
-    let whole = String::from_utf8(wat_of("i32.const 65536", "")).expect("text");
+    let whole = String::from_utf8(wat_of("i32.const 65537", "")).expect("text");
     let cases = [
         (wat_of("i32.const 131072", ""), "ABI 2.0"),
         (wat_of("i32.const 65535", ""), "ABI 0.65535"),
         (wat_of("unreachable", ""), "does not run"),
-        (wat_of("i32.const 65536", r#"(import "wasi" "clock" (func))"#), "imports `wasi.clock`"),
+        (wat_of("i32.const 65537", r#"(import "wasi" "clock" (func))"#), "imports `wasi.clock`"),
         (whole.replace(r#"(export "decide")"#, "").into_bytes(), "does not export `decide`"),
         (whole.replace(r#"(export "memory")"#, "").into_bytes(), "does not export `memory`"),
         (b"not a module".to_vec(), "does not compile"),

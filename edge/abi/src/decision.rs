@@ -1,8 +1,8 @@
 //! A decision: a head of fixed size, then ten bytes for each forwarded flag, in the snapshot's order.
 
 use edge_engine::{
-    BUCKETS, Decision, ErrorCode, FlagOutcome, FlagReason, ReleaseIndex, Route, RouteReason, RuleIndex, Slot, Snapshot,
-    UnitIndex, VariantIndex,
+    BUCKETS, Decision, ErrorCode, FlagIndex, FlagOutcome, FlagReason, FlagSelection, ReleaseIndex, Route, RouteReason,
+    RuleIndex, Slot, Snapshot, UnitIndex, VariantIndex,
 };
 
 use crate::FORMAT;
@@ -28,7 +28,16 @@ pub fn encode_decision(decision: &Decision, out: &mut Vec<u8>) {
     let unit = route.unit.map_or(0, |unit| unit.0);
     let (slot, reason) = (route.slot as u8, route.reason as u8);
     out.extend_from_slice(&[FORMAT, slot, reason, bits, r0, r1, u0, u1, b0, b1, b2, b3, unit, c0, c1, c2, c3]);
-    for flag in &decision.flags {
+    put_flags(&decision.flags, out);
+}
+
+/// Appends outcomes of flags that both sides know: ten bytes each.
+pub fn encode_outcomes(outcomes: &[FlagOutcome], out: &mut Vec<u8>) {
+    put_flags(outcomes, out);
+}
+
+fn put_flags(outcomes: &[FlagOutcome], out: &mut Vec<u8>) {
+    for flag in outcomes {
         let error = flag.error.map_or(0, |error| error as u8 + 1);
         let [v0, v1] = flag.variant.0.to_le_bytes();
         let [u0, u1] = flag.rule.map_or(0, |rule| rule.0).to_le_bytes();
@@ -86,24 +95,45 @@ fn decode_flags(reader: &mut Reader<'_>, snapshot: &Snapshot, out: &mut Decision
         return Err(DecodeError::new("not the snapshot's number of forwarded flags"));
     }
     for index in snapshot.forwarded() {
-        let [v0, v1, reason, bits, u0, u1, b0, b1, b2, b3] = reader.array()?;
-        let variant = VariantIndex(u16::from_le_bytes([v0, v1]));
-        let flag = snapshot.flag(*index).filter(|flag| flag.variant(variant).is_some());
-        let flag = flag.ok_or(DecodeError::new("unknown variant"))?;
-        let rule = (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1])));
-        if rule.is_some_and(|rule| flag.rule(rule).is_none()) {
-            return Err(DecodeError::new("unknown rule of a flag"));
-        }
-        out.flags.push(FlagOutcome {
-            flag: *index,
-            variant,
-            reason: flag_reason(reason)?,
-            rule,
-            bucket: bucket(bits, [b0, b1, b2, b3])?,
-            error: error_code(bits >> ERROR_SHIFT)?,
-        });
+        out.flags.push(decode_flag(reader, snapshot, *index)?);
     }
     Ok(())
+}
+
+/// Decodes the outcomes that a module answered for these flags of the snapshot, over what `out` held. Every index in
+/// them is one of the snapshot's; anything else is an error.
+pub fn decode_outcomes(
+    bytes: &[u8],
+    snapshot: &Snapshot,
+    flags: FlagSelection<'_>,
+    out: &mut Vec<FlagOutcome>,
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::of_body(bytes);
+    out.clear();
+    for index in flags.indices(snapshot) {
+        out.push(decode_flag(&mut reader, snapshot, index)?);
+    }
+    if reader.is_done() { Ok(()) } else { Err(DecodeError::new("more flags than were asked for")) }
+}
+
+#[inline]
+fn decode_flag(reader: &mut Reader<'_>, snapshot: &Snapshot, index: FlagIndex) -> Result<FlagOutcome, DecodeError> {
+    let [v0, v1, reason, bits, u0, u1, b0, b1, b2, b3] = reader.array()?;
+    let variant = VariantIndex(u16::from_le_bytes([v0, v1]));
+    let flag = snapshot.flag(index).filter(|flag| flag.variant(variant).is_some());
+    let flag = flag.ok_or(DecodeError::new("unknown variant"))?;
+    let rule = (bits & HAS_RULE != 0).then_some(RuleIndex(u16::from_le_bytes([u0, u1])));
+    if rule.is_some_and(|rule| flag.rule(rule).is_none()) {
+        return Err(DecodeError::new("unknown rule of a flag"));
+    }
+    Ok(FlagOutcome {
+        flag: index,
+        variant,
+        reason: flag_reason(reason)?,
+        rule,
+        bucket: bucket(bits, [b0, b1, b2, b3])?,
+        error: error_code(bits >> ERROR_SHIFT)?,
+    })
 }
 
 fn bucket(bits: u8, bytes: [u8; 4]) -> Result<Option<u32>, DecodeError> {

@@ -8,6 +8,8 @@ use crate::reader::{DecodeError, Reader};
 const ALL: u8 = 0;
 const FORWARDED: u8 = 1;
 const THESE: u8 = 2;
+/// Added to the selection when only the outcomes are wanted.
+const OUTCOMES: u8 = 0x80;
 
 const DECIDED: u8 = 0;
 const REFUSED: u8 = 1;
@@ -26,6 +28,15 @@ pub fn decode_configuration(message: &[u8]) -> Result<(&[u8], BucketingKey), Dec
     Ok((reader.field()?, key))
 }
 
+/// What an evaluation is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The whole decision as JSON.
+    Decision,
+    /// The outcomes of the selected flags, as [`crate::decode_outcomes`] reads them; no route.
+    Outcomes,
+}
+
 /// A JSON context to evaluate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation<'m> {
@@ -35,6 +46,8 @@ pub struct Evaluation<'m> {
     pub engine: &'m str,
     /// The context, a JSON object.
     pub context: &'m [u8],
+    /// What is to be answered.
+    pub form: Form,
     selection: u8,
     flags: Vec<FlagIndex>,
 }
@@ -50,8 +63,17 @@ impl Evaluation<'_> {
     }
 }
 
-/// Appends an evaluation.
+/// Appends an evaluation that answers a decision by the name of `engine`.
 pub fn encode_evaluation(context: &[u8], flags: FlagSelection<'_>, now_ms: i64, engine: &str, out: &mut Vec<u8>) {
+    encode(context, flags, now_ms, engine, 0, out);
+}
+
+/// Appends an evaluation that answers outcomes.
+pub fn encode_outcome_evaluation(context: &[u8], flags: FlagSelection<'_>, now_ms: i64, out: &mut Vec<u8>) {
+    encode(context, flags, now_ms, "", OUTCOMES, out);
+}
+
+fn encode(context: &[u8], flags: FlagSelection<'_>, now_ms: i64, engine: &str, form: u8, out: &mut Vec<u8>) {
     let (selection, list): (u8, &[FlagIndex]) = match flags {
         FlagSelection::All => (ALL, &[]),
         FlagSelection::Forwarded => (FORWARDED, &[]),
@@ -59,7 +81,7 @@ pub fn encode_evaluation(context: &[u8], flags: FlagSelection<'_>, now_ms: i64, 
     };
     out.push(FORMAT);
     out.extend_from_slice(&now_ms.to_le_bytes());
-    out.push(selection);
+    out.push(selection | form);
     out.extend_from_slice(&u32::try_from(list.len()).unwrap_or(u32::MAX).to_le_bytes());
     for flag in list {
         out.extend_from_slice(&flag.0.to_le_bytes());
@@ -73,6 +95,8 @@ pub fn decode_evaluation(message: &[u8]) -> Result<Evaluation<'_>, DecodeError> 
     let mut reader = Reader::new(message)?;
     let now_ms = reader.i64()?;
     let selection = reader.u8()?;
+    let form = if selection & OUTCOMES == 0 { Form::Decision } else { Form::Outcomes };
+    let selection = selection & !OUTCOMES;
     if selection > THESE {
         return Err(DecodeError::new("unknown flag selection"));
     }
@@ -82,19 +106,19 @@ pub fn decode_evaluation(message: &[u8]) -> Result<Evaluation<'_>, DecodeError> 
     }
     let engine = std::str::from_utf8(reader.field()?).map_err(|_| DecodeError::new("engine name is not UTF-8"))?;
     let context = reader.field()?;
-    Ok(Evaluation { now_ms, engine, context, selection, flags })
+    Ok(Evaluation { now_ms, engine, context, form, selection, flags })
 }
 
 /// What an evaluation answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'m> {
-    /// The decision as JSON.
+    /// The decision as JSON, or the outcomes: whatever was asked for.
     Decision(&'m [u8]),
     /// Why there is none: code and detail.
     Refused(&'m str, &'m str),
 }
 
-/// Writes an answer over `out`; `decision` appends the JSON of a decision.
+/// Writes an answer over `out`; `decision` appends what was asked for.
 pub fn encode_answer(decision: impl FnOnce(&mut Vec<u8>) -> Result<(), ContextError>, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&[FORMAT, DECIDED]);
@@ -139,6 +163,17 @@ mod tests {
         for cut in 0..message.len() {
             assert!(decode_evaluation(message.get(..cut).unwrap()).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_to_be_answered_survives_the_boundary() {
+        let mut message = Vec::new();
+        encode_outcome_evaluation(b"{}", FlagSelection::Forwarded, 7, &mut message);
+        let decoded = decode_evaluation(&message).unwrap();
+        assert_eq!((decoded.form, decoded.selection()), (Form::Outcomes, FlagSelection::Forwarded));
+        message.clear();
+        encode_evaluation(b"{}", FlagSelection::All, 7, "native", &mut message);
+        assert_eq!(decode_evaluation(&message).unwrap().form, Form::Decision);
     }
 
     #[test]

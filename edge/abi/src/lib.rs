@@ -8,7 +8,7 @@
 //! | `input(len: i32) -> i32` | address of the guest's input buffer, at least `len` bytes; it stays valid until a call with a larger `len` |
 //! | `configure() -> i64` | loads the snapshot in the input ([`encode_configuration`]); once per instance. Answers a region with the problems as JSON; empty = loaded |
 //! | `decide() -> i64` | decides the request in the input ([`encode_request`]); answers a region to [`decode_decision`] |
-//! | `evaluate() -> i64` | evaluates the JSON context in the input ([`encode_evaluation`]); answers a region to [`decode_answer`] |
+//! | `evaluate() -> i64` | evaluates the JSON context in the input ([`encode_evaluation`], [`encode_outcome_evaluation`]); answers a region to [`decode_answer`] |
 //! | `explain() -> i64` | the same with the trace |
 //!
 //! A region is `address << 32 | length`, valid until the next call. All integers are little-endian;
@@ -23,16 +23,17 @@ mod evaluation;
 mod reader;
 mod request;
 
-pub use decision::{decode_decision, encode_decision};
+pub use decision::{decode_decision, decode_outcomes, encode_decision, encode_outcomes};
 pub use evaluation::{
-    Answer, Evaluation, decode_answer, decode_configuration, decode_evaluation, encode_answer, encode_configuration,
-    encode_evaluation,
+    Answer, Evaluation, Form, decode_answer, decode_configuration, decode_evaluation, encode_answer,
+    encode_configuration, encode_evaluation, encode_outcome_evaluation,
 };
 pub use reader::DecodeError;
 pub use request::{encode_request, with_request};
 
 /// Major version in the upper 16 bits: a host refuses another. Minor in the lower: additions only.
-pub const ABI_VERSION: u32 = 1 << 16;
+/// 1.1: evaluations may ask for outcomes only.
+pub const ABI_VERSION: u32 = 1 << 16 | 1;
 
 /// First byte of every message.
 pub const FORMAT: u8 = 1;

@@ -37,6 +37,16 @@ impl<'m> Reader<'m> {
         }
     }
 
+    /// Starts in the middle of a message, where its format is known already.
+    pub(crate) fn of_body(bytes: &'m [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.is_empty()
+    }
+
     #[inline(always)]
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'m [u8], DecodeError> {
         let (head, rest) = self.0.split_at_checked(len).ok_or(DecodeError::new("cut short"))?;

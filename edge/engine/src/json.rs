@@ -127,6 +127,18 @@ pub enum FlagSelection<'a> {
     These(&'a [FlagIndex]),
 }
 
+impl<'a> FlagSelection<'a> {
+    /// The flags that are meant, in the order of their answers. An index of another snapshot stays in.
+    pub fn indices(self, snapshot: &'a Snapshot) -> impl Iterator<Item = FlagIndex> + 'a {
+        let (all, listed): (u32, &[FlagIndex]) = match self {
+            Self::All => (u32::try_from(snapshot.flags().len()).unwrap_or(u32::MAX), &[]),
+            Self::Forwarded => (0, snapshot.forwarded()),
+            Self::These(list) => (0, list),
+        };
+        (0..all).map(FlagIndex).chain(listed.iter().copied())
+    }
+}
+
 /// How to evaluate a JSON context.
 #[derive(Debug, Clone, Copy)]
 pub struct EvaluateOptions<'a> {
@@ -150,7 +162,9 @@ pub fn evaluate(snapshot: &Snapshot, context: &JsonContext, options: &EvaluateOp
         let route = evaluation.route();
         let route_trace = evaluation.trace.take();
         let mut flag_traces = Map::new();
-        let outcomes: Vec<FlagOutcome> = selected(snapshot, options.flags)
+        let outcomes: Vec<FlagOutcome> = options
+            .flags
+            .indices(snapshot)
             .map(|index| {
                 let outcome = evaluation.flag(index);
                 let trace = evaluation.trace.take();
@@ -165,18 +179,26 @@ pub fn evaluate(snapshot: &Snapshot, context: &JsonContext, options: &EvaluateOp
     } else {
         let mut evaluation = Evaluation::new(snapshot, &request);
         let route = evaluation.route();
-        let outcomes = selected(snapshot, options.flags).map(|index| evaluation.flag(index));
+        let outcomes = options.flags.indices(snapshot).map(|index| evaluation.flag(index));
         write(snapshot, &request, &route, outcomes, options.engine, None, out);
     }
 }
 
-fn selected<'a>(snapshot: &'a Snapshot, selection: FlagSelection<'a>) -> impl Iterator<Item = FlagIndex> + 'a {
-    let (all, listed): (u32, &[FlagIndex]) = match selection {
-        FlagSelection::All => (u32::try_from(snapshot.flags().len()).unwrap_or(u32::MAX), &[]),
-        FlagSelection::Forwarded => (0, snapshot.forwarded()),
-        FlagSelection::These(list) => (0, list),
-    };
-    (0..all).map(FlagIndex).chain(listed.iter().copied())
+/// Evaluates flags for a JSON context, without the route and without writing anything: each outcome in the order of
+/// [`FlagSelection::indices`], over what `out` held. A context's `now` goes before `now_ms`.
+pub fn outcomes(
+    snapshot: &Snapshot,
+    context: &JsonContext,
+    flags: FlagSelection<'_>,
+    now_ms: i64,
+    out: &mut Vec<FlagOutcome>,
+) {
+    let lists = context.lists(snapshot);
+    let values = context.values(snapshot, &lists);
+    let request = context.request(&values, now_ms);
+    let mut evaluation = Evaluation::new(snapshot, &request);
+    out.clear();
+    out.extend(flags.indices(snapshot).map(|index| evaluation.flag(index)));
 }
 
 /// Appends a decision that was taken already as JSON, without trace.

@@ -62,7 +62,7 @@ pub use decision::{
     VariantIndex,
 };
 pub use flag::{Flag, Variant};
-pub use json::{ContextError, EvaluateOptions, FlagSelection, JsonContext, evaluate, write_decision};
+pub use json::{ContextError, EvaluateOptions, FlagSelection, JsonContext, evaluate, outcomes, write_decision};
 pub use names::{
     AppName, EnvironmentName, FlagKey, InvalidName, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey,
 };
@@ -71,5 +71,6 @@ pub use problem::Problem;
 pub use reweight::{Reweighted, reweight};
 pub use snapshot::{Release, Snapshot, check, parse, wire};
 pub use time::{format_rfc3339, parse_rfc3339};
+pub use token::TokenKey;
 pub use traffic::Traffic;
 pub use unit::UnitSource;

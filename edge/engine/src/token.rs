@@ -17,7 +17,7 @@ const MAX_TOKEN_BYTES: usize = 256;
 
 /// Signs and verifies the tokens of one kind in one environment.
 #[derive(Clone)]
-pub(crate) struct TokenKey {
+pub struct TokenKey {
     kind: &'static str,
     /// Key, kind, app and environment, already absorbed.
     prefix: Hmac<Sha256>,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for TokenKey {
 
 impl TokenKey {
     /// The key for tokens of `kind`, e.g. `o1`.
-    pub(crate) fn new(secret: &BucketingKey, kind: &'static str, app: &str, environment: &str) -> Self {
+    pub fn new(secret: &BucketingKey, kind: &'static str, app: &str, environment: &str) -> Self {
         let mut derived = mac(secret.as_bytes());
         absorb(&mut derived, b"bascule token key");
         absorb(&mut derived, kind.as_bytes());
@@ -43,7 +43,7 @@ impl TokenKey {
     }
 
     /// A token for `subject` that is good until `expires` (seconds since 1970).
-    pub(crate) fn sign(&self, subject: &str, expires: i64) -> String {
+    pub fn sign(&self, subject: &str, expires: i64) -> String {
         use std::fmt::Write as _;
 
         let mut token = format!("{}.{subject}.{expires}.", self.kind);
@@ -56,7 +56,7 @@ impl TokenKey {
     }
 
     /// The subject and the expiry of a token that this key signed; expiry is the caller's to judge.
-    pub(crate) fn verify<'t>(&self, token: &'t [u8]) -> Option<(&'t str, i64)> {
+    pub fn verify<'t>(&self, token: &'t [u8]) -> Option<(&'t str, i64)> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }

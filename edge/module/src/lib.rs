@@ -7,13 +7,15 @@
 
 use std::cell::UnsafeCell;
 
-use edge_engine::{ContextError, Decision, EvaluateOptions, JsonContext, Problem, Snapshot};
+use edge_abi::Form;
+use edge_engine::{ContextError, Decision, EvaluateOptions, FlagOutcome, JsonContext, Problem, Snapshot};
 
 struct State {
     input: Vec<u8>,
     output: Vec<u8>,
     snapshot: Option<Snapshot>,
     decision: Decision,
+    outcomes: Vec<FlagOutcome>,
 }
 
 struct Global(UnsafeCell<State>);
@@ -21,8 +23,13 @@ struct Global(UnsafeCell<State>);
 // SAFETY: the module is built for wasm32-unknown-unknown without atomics: there is one thread.
 unsafe impl Sync for Global {}
 
-static STATE: Global =
-    Global(UnsafeCell::new(State { input: Vec::new(), output: Vec::new(), snapshot: None, decision: Decision::new() }));
+static STATE: Global = Global(UnsafeCell::new(State {
+    input: Vec::new(),
+    output: Vec::new(),
+    snapshot: None,
+    decision: Decision::new(),
+    outcomes: Vec::new(),
+}));
 
 fn state() -> &'static mut State {
     // SAFETY: exports are not reentrant (there are no imports to call back through) and each takes
@@ -77,7 +84,7 @@ fn write_problems(problems: &[Problem], out: &mut Vec<u8>) {
 /// is configured: the host falls back.
 #[unsafe(no_mangle)]
 pub extern "C" fn decide() -> u64 {
-    let State { input, output, snapshot, decision } = state();
+    let State { input, output, snapshot, decision, .. } = state();
     output.clear();
     if let Some(snapshot) = snapshot {
         let decided = edge_abi::with_request(input, |context| edge_engine::decide(snapshot, context, decision));
@@ -101,16 +108,24 @@ pub extern "C" fn explain() -> u64 {
 }
 
 fn answer(explain: bool) -> u64 {
-    let State { input, output, snapshot, .. } = state();
+    let State { input, output, snapshot, outcomes, .. } = state();
     edge_abi::encode_answer(
         |out| {
             let general = |detail: String| ContextError { code: "GENERAL", detail };
             let snapshot = snapshot.as_ref().ok_or_else(|| general("no snapshot is configured".into()))?;
             let message = edge_abi::decode_evaluation(input).map_err(|error| general(error.to_string()))?;
             let context = JsonContext::parse(message.context)?;
-            let options =
-                EvaluateOptions { engine: message.engine, now_ms: message.now_ms, flags: message.selection(), explain };
-            edge_engine::evaluate(snapshot, &context, &options, out);
+            let (now_ms, flags) = (message.now_ms, message.selection());
+            match message.form {
+                Form::Decision => {
+                    let options = EvaluateOptions { engine: message.engine, now_ms, flags, explain };
+                    edge_engine::evaluate(snapshot, &context, &options, out);
+                }
+                Form::Outcomes => {
+                    edge_engine::outcomes(snapshot, &context, flags, now_ms, outcomes);
+                    edge_abi::encode_outcomes(outcomes, out);
+                }
+            }
             Ok(())
         },
         output,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use edge_engine::{ContextError, Decision, EvaluateOptions, FlagSelection, JsonContext, RequestContext, Snapshot};
+use edge_engine::{
+    ContextError, Decision, EvaluateOptions, FlagOutcome, FlagSelection, JsonContext, RequestContext, Snapshot,
+};
 
 use super::instance::{HostError, Instance};
 use super::loaded::Loaded;
@@ -165,6 +167,38 @@ impl Decider {
         }
     }
 
+    /// Evaluates flags for a JSON context that a client sent: the outcome of each, in the order of the selection, over
+    /// what `out` held. An instance that fails is replaced off this thread; until then this is an error.
+    pub fn outcomes(
+        &mut self,
+        context: &[u8],
+        flags: FlagSelection<'_>,
+        now_ms: i64,
+        out: &mut Vec<FlagOutcome>,
+    ) -> Result<(), EvaluateError> {
+        match &mut self.state {
+            State::Ready(instance) => {
+                let evaluated = instance.outcomes(&self.loaded.snapshot, context, flags, now_ms, out);
+                match &evaluated {
+                    Ok(_) => self.failures = 0,
+                    Err(error) => self.log_and_replace(error),
+                }
+                Ok(evaluated??)
+            }
+            State::Native => {
+                let context = JsonContext::parse(context)?;
+                edge_engine::outcomes(&self.loaded.snapshot, &context, flags, now_ms, out);
+                Ok(())
+            }
+            State::Replacing(_) | State::WaitingUntil(_) => {
+                if self.replaced() {
+                    return self.outcomes(context, flags, now_ms, out);
+                }
+                Err(HostError::Region("nothing: its instance is being replaced").into())
+            }
+        }
+    }
+
     #[inline]
     fn compare(&mut self, context: &RequestContext<'_>, out: &Decision) -> Decided {
         let Some(native) = &mut self.shadow else { return Decided::Engine };
@@ -174,6 +208,17 @@ impl Decider {
 
     #[cold]
     fn discard(&mut self, error: &HostError, out: &mut Decision) -> Decided {
+        self.log_and_replace(error);
+        edge_engine::fall_back(&self.loaded.snapshot, out);
+        Decided::Fallback(match error {
+            HostError::Deadline => FallbackCause::Deadline,
+            HostError::Trap(_) | HostError::Refused(_) => FallbackCause::Trap,
+            HostError::Answer(_) | HostError::Region(_) => FallbackCause::Answer,
+        })
+    }
+
+    #[cold]
+    fn log_and_replace(&mut self, error: &HostError) {
         tracing::error!(
             app = %self.loaded.snapshot.app(),
             environment = %self.loaded.snapshot.environment(),
@@ -181,12 +226,6 @@ impl Decider {
             "the edge module failed, the active slot serves until it is replaced"
         );
         self.replace();
-        edge_engine::fall_back(&self.loaded.snapshot, out);
-        Decided::Fallback(match error {
-            HostError::Deadline => FallbackCause::Deadline,
-            HostError::Trap(_) | HostError::Refused(_) => FallbackCause::Trap,
-            HostError::Answer(_) | HostError::Region(_) => FallbackCause::Answer,
-        })
     }
 
     /// Drops the instance and has another made, at once or after a pause that grows.

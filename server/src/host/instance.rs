@@ -4,10 +4,10 @@ use edge_abi::{
     Answer, EXPORT_ABI_VERSION, EXPORT_CONFIGURE, EXPORT_DECIDE, EXPORT_EVALUATE, EXPORT_EXPLAIN, EXPORT_INPUT,
     EXPORT_MEMORY,
 };
-use edge_engine::{BucketingKey, ContextError, Decision, FlagSelection, RequestContext, Snapshot};
+use edge_engine::{BucketingKey, ContextError, Decision, FlagOutcome, FlagSelection, RequestContext, Snapshot};
 use wasmtime::{InstancePre, Memory, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
 
-use super::limits::{CONFIGURE_EPOCHS, DECIDE_EPOCHS, MEMORY_BYTES};
+use super::limits::{CONFIGURE_EPOCHS, DECIDE_EPOCHS, EVALUATE_EPOCHS, MEMORY_BYTES};
 
 /// Bytes of the input buffer that is asked for once: a request with 32 KiB of headers and room to spare.
 const INPUT_BYTES: usize = 64 << 10;
@@ -134,12 +134,30 @@ impl Instance {
                 out.extend_from_slice(json);
                 Ok(Ok(()))
             }
-            Answer::Refused(code, detail) => {
-                // The engine's codes are static texts; an unknown one can only come from another module.
-                let code =
-                    ["PARSE_ERROR", "INVALID_CONTEXT"].into_iter().find(|known| *known == code).unwrap_or("GENERAL");
-                Ok(Err(ContextError { code, detail: detail.to_owned() }))
+            Answer::Refused(code, detail) => Ok(Err(refusal(code, detail))),
+        }
+    }
+
+    /// Evaluates flags for a JSON context. On an error `out` is half new.
+    pub(super) fn outcomes(
+        &mut self,
+        snapshot: &Snapshot,
+        context: &[u8],
+        flags: FlagSelection<'_>,
+        now_ms: i64,
+        out: &mut Vec<FlagOutcome>,
+    ) -> Result<Result<(), ContextError>, HostError> {
+        self.store.set_epoch_deadline(EVALUATE_EPOCHS);
+        self.message.clear();
+        edge_abi::encode_outcome_evaluation(context, flags, now_ms, &mut self.message);
+        self.send_message()?;
+        let region = self.evaluate.call(&mut self.store, ()).map_err(failure)?;
+        match edge_abi::decode_answer(self.region(region)?).map_err(HostError::Answer)? {
+            Answer::Decision(bytes) => {
+                edge_abi::decode_outcomes(bytes, snapshot, flags, out).map_err(HostError::Answer)?;
+                Ok(Ok(()))
             }
+            Answer::Refused(code, detail) => Ok(Err(refusal(code, detail))),
         }
     }
 
@@ -179,6 +197,12 @@ impl Instance {
         let (at, len) = ((region >> 32) as usize, region as u32 as usize);
         self.memory.data(&self.store).get(at..at + len).ok_or(HostError::Region("a region outside of its memory"))
     }
+}
+
+/// The engine's codes are static texts; an unknown one can only come from another module.
+fn refusal(code: &str, detail: &str) -> ContextError {
+    let code = ["PARSE_ERROR", "INVALID_CONTEXT"].into_iter().find(|known| *known == code).unwrap_or("GENERAL");
+    ContextError { code, detail: detail.to_owned() }
 }
 
 fn failure(error: wasmtime::Error) -> HostError {

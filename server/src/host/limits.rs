@@ -15,6 +15,9 @@ const TICK: Duration = Duration::from_millis(5);
 /// Epochs for one decision, 50 ms. A decision takes about a microsecond; the rest is room for a thread
 /// that the kernel has put aside, so that a busy machine does not pass for a broken module.
 pub(super) const DECIDE_EPOCHS: u64 = 10;
+/// Epochs for evaluating all flags for a context that a client sent, 500 ms: the engine's cap on the work of all flags
+/// together is worth 100 ms.
+pub(super) const EVALUATE_EPOCHS: u64 = 100;
 /// Epochs for loading a snapshot, 10 s.
 pub(super) const CONFIGURE_EPOCHS: u64 = 2000;
 

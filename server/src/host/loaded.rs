@@ -89,6 +89,11 @@ impl LoadedSnapshot {
         &self.0.document
     }
 
+    /// The environment's secret.
+    pub fn key(&self) -> &BucketingKey {
+        &self.0.key
+    }
+
     /// The engine that decides it.
     pub fn engine(&self) -> &Engine {
         &self.0.engine

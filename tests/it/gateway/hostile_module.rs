@@ -18,7 +18,7 @@ const LEFT_OVER: u64 = 64 << 20;
 const MODULE: &str = r#"(module
     (memory (export "memory") 4)
     (data (i32.const 16) "\01\01\03\00\01\00\00\00\00\00\00\00\00\00\00\00\00")
-    (func (export "abi_version") (result i32) (i32.const 65536))
+    (func (export "abi_version") (result i32) (i32.const 65537))
     (func (export "input") (param i32) (result i32) (i32.const 1024))
     (func (export "configure") (result i64) (i64.const 0))
     (func (export "evaluate") (result i64) (i64.const 0))
