@@ -3,7 +3,10 @@
 //! It owns the shapes that cross the wire, for both ends: the control plane writes them, command line, gateway and tests
 //! read them. It holds no rule of the domain; `docs/api.md` describes the API for people.
 
+pub mod access;
+pub mod answers;
 pub mod edge;
+pub mod objects;
 pub mod problem;
 
 pub use problem::{Fault, Problem};

@@ -1,0 +1,2 @@
+DROP TABLE usage_count;
+DROP TABLE report;

@@ -1,0 +1,370 @@
+//! The edges: who is connected, what each one runs, and the snapshots that wait for them.
+//!
+//! It owns the newest publication of every environment as the bytes of one event, shared by all streams, and what edges
+//! acknowledged. In memory only: after a restart edges connect again and say what they run. Invariants: a stream sends
+//! an environment's publications in the order of their numbers and may leave out those that a newer one has replaced;
+//! an edge counts as expected until it has said that it leaves, or was gone for longer than [`LEASE`].
+
+pub mod proof;
+pub mod stream;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use admin_api::edge::{Access, Acks, BucketingSecret, Hello, PublicKey, Scope, SnapshotHead, event};
+use bytes::Bytes;
+use edge_engine::BucketingKey;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::ids;
+use crate::principal::{Principal, Role};
+use crate::store::rows::Publication;
+
+/// An edge whose stream broke without a goodbye may still serve; for so long it is waited for as if it were connected.
+/// Longer than a reconnect takes when the network is back.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// An edge that is gone is listed for so long.
+const FORGET: Duration = Duration::from_hours(24);
+
+/// What waits for the edges of an environment.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    /// Its place among all publications.
+    pub sequence: u64,
+    /// Its number.
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// The event as it goes over the wire.
+    pub frame: Bytes,
+    /// The document, unless the environment was withdrawn.
+    pub document: Option<Arc<str>>,
+    /// The secret that it was made for.
+    pub key: Option<BucketingKey>,
+}
+
+/// What an edge said of an environment.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The number that all its requests are decided by.
+    pub number: u64,
+    /// By which engine.
+    pub engine: String,
+    /// When it said so.
+    pub at: Instant,
+}
+
+/// An edge's refusal.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Of which number.
+    pub number: u64,
+    /// Why.
+    pub detail: String,
+}
+
+/// One process of an edge.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// What it said of itself.
+    pub hello: Hello,
+    principal: Arc<Principal>,
+    connection: Option<String>,
+    lost_at: Option<Instant>,
+    has_left: bool,
+    /// Milliseconds since 1970 of the last contact.
+    pub last_contact: i64,
+    /// What it runs.
+    pub runs: BTreeMap<Scope, Run>,
+    /// What it refused.
+    pub refusals: BTreeMap<Scope, Refusal>,
+    /// Requests per second of its last report.
+    pub requests_per_second: f64,
+}
+
+impl Edge {
+    /// Whether its stream is open.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Whether it gets this environment's snapshots.
+    pub fn serves(&self, scope: &Scope) -> bool {
+        self.principal.has(Role::Edge, &scope.app, &scope.environment)
+    }
+}
+
+/// An edge's id and its process.
+type Key = (String, String);
+
+#[derive(Debug, Default)]
+struct State {
+    latest: BTreeMap<Scope, Arc<Latest>>,
+    edges: BTreeMap<Key, Edge>,
+    access: Arc<Vec<(Scope, Vec<admin_api::edge::OfrepToken>)>>,
+}
+
+/// All edges and what waits for them.
+#[derive(Debug)]
+pub struct Hub {
+    process: String,
+    key: PublicKey,
+    state: Mutex<State>,
+    sequence: watch::Sender<u64>,
+    access: watch::Sender<u64>,
+    answers: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
+}
+
+impl Hub {
+    /// Nobody is connected, and nothing was published.
+    pub fn new(key: PublicKey) -> Self {
+        Self {
+            process: ids::random_id(),
+            key,
+            state: Mutex::default(),
+            sequence: watch::Sender::new(0),
+            access: watch::Sender::new(0),
+            answers: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Names this process among those on the same store.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// What snapshots are signed with.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The last publication that streams have.
+    pub fn sequence(&self) -> u64 {
+        *self.sequence.borrow()
+    }
+
+    /// Wakes with every publication.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.sequence.subscribe()
+    }
+
+    /// Wakes with every change of anything.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Something was changed and committed.
+    pub fn changed(&self, app: &str, environment: &str, operation: &str, subject: &str, revision: i64) {
+        tracing::info!(app, environment, operation, subject, revision, "changed");
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Another process changed something.
+    pub fn changed_elsewhere(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Gives a publication to all streams that want it.
+    pub fn publish(&self, publication: &Publication, key: Option<&(String, BucketingKey)>) {
+        let scope = Scope { app: publication.app.clone(), environment: publication.environment.clone() };
+        let sequence = u64::try_from(publication.sequence).unwrap_or(0);
+        let number = u64::try_from(publication.number).unwrap_or(0);
+        let frame = match (&publication.document, key) {
+            (Some(document), Some((id, key))) => {
+                let head = SnapshotHead {
+                    scope: scope.clone(),
+                    number,
+                    previous: publication.previous.clone(),
+                    key_id: publication.key_id.clone(),
+                    signature: publication.signature.clone(),
+                    bucketing_key: BucketingSecret { id: id.clone(), key: ids::hex(key.as_bytes()) },
+                };
+                frame(Some(sequence), event::SNAPSHOT, &head, Some(document))
+            }
+            _ => frame(Some(sequence), event::WITHDRAW, &scope, None),
+        };
+        let latest = Latest {
+            sequence,
+            number,
+            created_at: publication.created_at,
+            frame,
+            document: publication.document.as_deref().map(Arc::from),
+            key: key.map(|(_, key)| key.clone()),
+        };
+        let mut state = self.lock();
+        if state.latest.get(&scope).is_none_or(|known| known.sequence < sequence) {
+            state.latest.insert(scope, Arc::new(latest));
+        }
+        drop(state);
+        self.sequence.send_modify(|known| *known = sequence.max(*known));
+    }
+
+    /// The newest publication of an environment.
+    pub fn latest(&self, scope: &Scope) -> Option<Arc<Latest>> {
+        self.lock().latest.get(scope).cloned()
+    }
+
+    /// The newest publication of each environment.
+    pub fn all_latest(&self) -> Vec<(Scope, Arc<Latest>)> {
+        self.lock().latest.iter().map(|(scope, latest)| (scope.clone(), Arc::clone(latest))).collect()
+    }
+
+    /// Replaces the OFREP tokens that edges are told.
+    pub fn set_access(&self, access: Vec<(Scope, Vec<admin_api::edge::OfrepToken>)>) {
+        self.lock().access = Arc::new(access);
+        self.access.send_modify(|count| *count += 1);
+    }
+
+    fn access_for(&self, principal: &Principal) -> Access {
+        let access = Arc::clone(&self.lock().access);
+        let reached = access.iter().filter(|(scope, _)| principal.has(Role::Edge, &scope.app, &scope.environment));
+        let environments = reached.map(|(scope, tokens)| admin_api::edge::EnvironmentAccess {
+            scope: scope.clone(),
+            tokens: tokens.clone(),
+        });
+        Access { environments: environments.collect() }
+    }
+
+    /// Publications after this one that the principal may have, in order.
+    fn frames_after(&self, sequence: u64, principal: &Principal) -> Vec<(u64, Bytes)> {
+        let state = self.lock();
+        let newer = state.latest.iter().filter(|(scope, latest)| {
+            latest.sequence > sequence && principal.has(Role::Edge, &scope.app, &scope.environment)
+        });
+        let mut frames: Vec<_> = newer.map(|(_, latest)| (latest.sequence, latest.frame.clone())).collect();
+        frames.sort_by_key(|(sequence, _)| *sequence);
+        frames
+    }
+
+    /// The environments with a snapshot that the principal may have.
+    fn reached_by(&self, principal: &Principal) -> Vec<Scope> {
+        let state = self.lock();
+        let served = state.latest.iter().filter(|(scope, latest)| {
+            latest.document.is_some() && principal.has(Role::Edge, &scope.app, &scope.environment)
+        });
+        served.map(|(scope, _)| scope.clone()).collect()
+    }
+
+    fn connect(&self, hello: Hello, principal: &Arc<Principal>) -> String {
+        let connection = ids::random_id();
+        let mut state = self.lock();
+        let key = (hello.edge.clone(), hello.boot.clone());
+        // An earlier process of this edge that is gone was replaced by this one.
+        state.edges.retain(|(id, boot), edge| *id != key.0 || *boot == key.1 || edge.is_connected());
+        let before = state.edges.remove(&key);
+        let edge = Edge {
+            hello,
+            principal: Arc::clone(principal),
+            connection: Some(connection.clone()),
+            lost_at: None,
+            has_left: false,
+            last_contact: ids::now_ms(),
+            runs: before.as_ref().map(|edge| edge.runs.clone()).unwrap_or_default(),
+            refusals: before.as_ref().map(|edge| edge.refusals.clone()).unwrap_or_default(),
+            requests_per_second: before.map_or(0.0, |edge| edge.requests_per_second),
+        };
+        state.edges.insert(key, edge);
+        connection
+    }
+
+    fn is_current(&self, key: &Key, connection: &str) -> bool {
+        self.lock().edges.get(key).is_some_and(|edge| edge.connection.as_deref() == Some(connection))
+    }
+
+    fn disconnect(&self, key: &Key, connection: &str) {
+        let mut state = self.lock();
+        if let Some(edge) = state.edges.get_mut(key)
+            && edge.connection.as_deref() == Some(connection)
+        {
+            edge.connection = None;
+            edge.lost_at = Some(Instant::now());
+            edge.last_contact = ids::now_ms();
+            if edge.has_left {
+                state.edges.remove(key);
+            }
+        }
+        drop(state);
+        self.answers.send_modify(|count| *count += 1);
+    }
+
+    /// Takes an edge's acknowledgements; `false` when the connection is not one of its own.
+    pub fn acknowledged(&self, acks: &Acks, by: &Principal) -> bool {
+        let mut state = self.lock();
+        let found = state.edges.iter_mut().find(|((id, _), edge)| {
+            *id == acks.edge && edge.principal.id == by.id && edge.connection.as_ref() == Some(&acks.connection)
+        });
+        let Some((key, edge)) = found else { return false };
+        edge.last_contact = ids::now_ms();
+        for ack in &acks.acks {
+            let run = Run { number: ack.number, engine: ack.engine.clone(), at: Instant::now() };
+            if edge.refusals.get(&ack.scope).is_some_and(|refusal| refusal.number <= ack.number) {
+                edge.refusals.remove(&ack.scope);
+            }
+            edge.runs.insert(ack.scope.clone(), run);
+        }
+        for nack in &acks.nacks {
+            let detail = format!("{}: {}", nack.code, nack.detail);
+            tracing::warn!(
+                edge = acks.edge,
+                app = nack.scope.app,
+                environment = nack.scope.environment,
+                snapshot.number = nack.number,
+                reason = detail,
+                "an edge refused a snapshot"
+            );
+            edge.refusals.insert(nack.scope.clone(), Refusal { number: nack.number, detail });
+        }
+        edge.has_left |= acks.leaving;
+        let gone = (acks.leaving && !edge.is_connected()).then(|| key.clone());
+        if let Some(key) = gone {
+            state.edges.remove(&key);
+        }
+        drop(state);
+        self.answers.send_modify(|count| *count += 1);
+        true
+    }
+
+    /// Takes note of a report; `false` when no such edge is known.
+    pub fn reported(&self, edge: &str, boot: &str, by: &Principal, requests_per_second: f64) -> bool {
+        let mut state = self.lock();
+        let Some(edge) = state.edges.get_mut(&(edge.to_owned(), boot.to_owned())) else { return false };
+        if edge.principal.id != by.id {
+            return false;
+        }
+        edge.last_contact = ids::now_ms();
+        edge.requests_per_second = requests_per_second;
+        true
+    }
+
+    /// All edges that are not long gone.
+    pub fn edges(&self) -> Vec<Edge> {
+        let mut state = self.lock();
+        state.edges.retain(|_, edge| edge.lost_at.is_none_or(|at| at.elapsed() < FORGET) || edge.is_connected());
+        state.edges.values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is made whole under the lock, and none of them can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One server-sent event. `data` and `more` are JSON on one line each.
+pub(crate) fn frame(id: Option<u64>, event: &str, data: &impl Serialize, more: Option<&str>) -> Bytes {
+    use std::fmt::Write as _;
+    let data = serde_json::to_string(data).unwrap_or_default();
+    let mut text = String::with_capacity(data.len() + more.map_or(0, str::len) + 64);
+    if let Some(id) = id {
+        let _ = writeln!(text, "id: {id}");
+    }
+    let _ = write!(text, "event: {event}\ndata: {data}\n");
+    if let Some(more) = more {
+        let _ = writeln!(text, "data: {more}");
+    }
+    text.push('\n');
+    text.into()
+}

@@ -1,0 +1,146 @@
+//! The stream of one edge: what there is, then what changes, and a sign of life in between.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use admin_api::edge::{Current, Goodbye, Hello, Welcome, event};
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Hub, frame};
+use crate::principal::Principal;
+
+/// Between two signs of life. An edge takes a stream that was silent for three times that for dead.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Between two reports of an edge.
+pub const REPORT: Duration = Duration::from_secs(2);
+/// Edges come back spread over so long after an orderly end.
+const COME_BACK: Duration = Duration::from_secs(2);
+/// Events on their way to one connection. A slow reader gets the newest of each environment when it is ready again, so
+/// nothing is lost by a short queue, and a large document is not queued often.
+const QUEUE: usize = 4;
+
+/// A body that is made of events.
+#[derive(Debug)]
+pub struct Events(mpsc::Receiver<Bytes>);
+
+impl Events {
+    /// What a task sends.
+    pub fn channel() -> (mpsc::Sender<Bytes>, Self) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (sender, Self(receiver))
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// Why a stream ended.
+struct Ended;
+
+impl Hub {
+    /// Starts the stream of an edge that has seen everything up to `after`. It ends when the edge goes, when it connects
+    /// anew, or at `stop`.
+    pub fn stream(
+        self: &Arc<Self>,
+        hello: Hello,
+        principal: Arc<Principal>,
+        after: Option<u64>,
+        stop: CancellationToken,
+    ) -> Events {
+        let (sender, events) = Events::channel();
+        let hub = Arc::clone(self);
+        let key = (hello.edge.clone(), hello.boot.clone());
+        let connection = self.connect(hello, &principal);
+        tokio::spawn(async move {
+            let stream = Stream { hub: &hub, principal: &principal, sender, connection: &connection };
+            // However it ended, the edge is no longer connected by it.
+            let _ = stream.run(&key, after, &stop).await;
+            hub.disconnect(&key, &connection);
+        });
+        events
+    }
+}
+
+struct Stream<'h> {
+    hub: &'h Hub,
+    principal: &'h Principal,
+    sender: mpsc::Sender<Bytes>,
+    connection: &'h str,
+}
+
+impl Stream<'_> {
+    async fn run(&self, key: &super::Key, after: Option<u64>, stop: &CancellationToken) -> Result<(), Ended> {
+        let (mut published, mut access) = (self.hub.sequence.subscribe(), self.hub.access.subscribe());
+        let welcome = Welcome {
+            connection: self.connection.to_owned(),
+            heartbeat_ms: millis(HEARTBEAT),
+            report_ms: millis(REPORT),
+            public_keys: vec![self.hub.public_key().clone()],
+        };
+        self.send(frame(None, event::WELCOME, &welcome, None)).await?;
+        self.send(frame(None, event::ACCESS, &self.hub.access_for(self.principal), None)).await?;
+        // A number from another store's future means nothing here.
+        let mut seen = after.filter(|after| *after <= self.hub.sequence()).unwrap_or(0);
+        seen = self.send_after(seen, &mut published).await?;
+        let environments = self.hub.reached_by(self.principal);
+        self.send(frame(None, event::CURRENT, &Current { sequence: seen, environments }, None)).await?;
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.reset();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    let goodbye = Goodbye { retry_ms: millis(COME_BACK) };
+                    return self.send(frame(None, event::GOODBYE, &goodbye, None)).await;
+                }
+                _ = published.changed() => seen = self.send_after(seen, &mut published).await?,
+                _ = access.changed() => {
+                    self.send(frame(None, event::ACCESS, &self.hub.access_for(self.principal), None)).await?;
+                }
+                _ = beat.tick() => {
+                    if !self.hub.is_current(key, self.connection) {
+                        return Err(Ended);
+                    }
+                    self.send(Bytes::from_static(b": \n\n")).await?;
+                }
+                () = self.sender.closed() => return Err(Ended),
+            }
+        }
+    }
+
+    async fn send_after(
+        &self,
+        seen: u64,
+        published: &mut tokio::sync::watch::Receiver<u64>,
+    ) -> Result<u64, Ended> {
+        let upto = *published.borrow_and_update();
+        let mut last = seen.max(upto);
+        for (sequence, bytes) in self.hub.frames_after(seen, self.principal) {
+            self.send(bytes).await?;
+            last = last.max(sequence);
+        }
+        Ok(last)
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Ended> {
+        self.sender.send(bytes).await.map_err(|_| Ended)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

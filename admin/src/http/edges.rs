@@ -1,0 +1,209 @@
+//! Edges: what people see of them, and the protocol that they speak.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+
+use super::call::Call;
+use super::error::Failure;
+use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes};
+use super::reply::Reply;
+use crate::edges::Edge;
+use crate::ids;
+use crate::principal::{Role};
+use admin_api::answers::{self, EdgeEnvironment, SigningKeys};
+use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, Report};
+use admin_api::objects::Page;
+
+/// The longest name that an edge may give itself or its place.
+const MAX_NAME: usize = 128;
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        id: "listEdges",
+        method: Method::GET,
+        path: "/api/v1/edges",
+        summary: "Lists the edges of the environments that the token reaches, and what each one runs.",
+        access: Access::anywhere(Role::Viewer),
+        query: &[],
+        body: Takes::Nothing,
+        answers: &[Answer {
+            status: 200,
+            help: "All edges seen in the last day.",
+            body: Gives::Json(|schemas| schemas.subschema_for::<Page<answers::Edge>>()),
+        }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(list(call)),
+    },
+    Operation {
+        id: "listSigningKeys",
+        method: Method::GET,
+        path: "/api/v1/signing-keys",
+        summary: "Lists the public keys that snapshots are signed with, to be pinned at edges.",
+        access: Access::anywhere(Role::Viewer),
+        query: &[],
+        body: Takes::Nothing,
+        answers: &[Answer {
+            status: 200,
+            help: "The keys.",
+            body: Gives::Json(|schemas| schemas.subschema_for::<SigningKeys>()),
+        }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(keys(call)),
+    },
+];
+
+const fn text(name: &'static str, help: &'static str) -> Query {
+    Query { name, kind: QueryKind::Text, help }
+}
+
+pub(super) const PROTOCOL: &[Operation] = &[
+    Operation {
+        id: "streamSnapshots",
+        method: Method::GET,
+        path: edge::SNAPSHOTS,
+        summary: "For edges: all snapshots of the environments that the token reaches, as server-sent events.",
+        access: Access::anywhere(Role::Edge),
+        query: &[
+            text("edge", "The edge's id, stable over restarts."),
+            text("boot", "New with each process."),
+            text("kind", "`gateway` or `worker`."),
+            text("region", "Where it is."),
+            text("version", "The version of its program."),
+            text("engine", "Its engine hash, or `native`."),
+        ],
+        body: Takes::Nothing,
+        answers: &[Answer { status: 200, help: "The stream; it does not end by itself.", body: Gives::Events }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(stream(call)),
+    },
+    Operation {
+        id: "acknowledge",
+        method: Method::POST,
+        path: edge::ACKS,
+        summary: "For edges: what they run, what they refuse, and that they leave.",
+        access: Access::anywhere(Role::Edge),
+        query: &[],
+        body: Takes::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
+        answers: &[Answer { status: 204, help: "Taken.", body: Gives::Nothing }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(acknowledge(call)),
+    },
+    Operation {
+        id: "report",
+        method: Method::POST,
+        path: edge::REPORTS,
+        summary: "For edges: what they counted. Each sequence is taken once.",
+        access: Access::anywhere(Role::Edge),
+        query: &[],
+        body: Takes::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
+        answers: &[Answer {
+            status: 200,
+            help: "It is stored.",
+            body: Gives::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
+        }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(report(call)),
+    },
+];
+
+async fn list(call: Call) -> Result<Reply, Failure> {
+    let principal = call.principal()?;
+    let hub = &call.shared.control.hub;
+    let latest: BTreeMap<_, _> = hub.all_latest().into_iter().filter(|(_, latest)| latest.document.is_some()).collect();
+    let mut items = Vec::new();
+    for edge in hub.edges() {
+        let environments: Vec<EdgeEnvironment> = latest
+            .iter()
+            .filter(|(scope, _)| edge.serves(scope) && principal.has(Role::Viewer, &scope.app, &scope.environment))
+            .map(|(scope, latest)| {
+                let run = edge.runs.get(scope).map(|run| run.number);
+                let refused = edge.refusals.get(scope).filter(|refusal| Some(refusal.number) > run);
+                EdgeEnvironment {
+                    scope: scope.clone(),
+                    number: run,
+                    lag: latest.number.saturating_sub(run.unwrap_or(0)),
+                    refused: refused.map(|refusal| format!("{}: {}", refusal.number, refusal.detail)),
+                }
+            })
+            .collect();
+        if !environments.is_empty() || principal.has(Role::Viewer, "*", "*") {
+            items.push(shown(&edge, environments));
+        }
+    }
+    Ok(Reply::ok(&Page { items, next_cursor: None }))
+}
+
+fn shown(edge: &Edge, environments: Vec<EdgeEnvironment>) -> answers::Edge {
+    answers::Edge {
+        id: edge.hello.edge.clone(),
+        kind: edge.hello.kind,
+        region: edge.hello.region.clone(),
+        version: edge.hello.version.clone(),
+        engine: edge.hello.engine.clone(),
+        connected: edge.is_connected(),
+        last_contact: ids::rfc3339(if edge.is_connected() { ids::now_ms() } else { edge.last_contact }),
+        requests_per_second: edge.requests_per_second,
+        environments,
+    }
+}
+
+async fn keys(call: Call) -> Result<Reply, Failure> {
+    Ok(Reply::ok(&SigningKeys { keys: vec![call.shared.control.signer.public_key().clone()] }))
+}
+
+async fn stream(call: Call) -> Result<Reply, Failure> {
+    let wrong = |name: &str| {
+        let detail = format!("an edge says its {name} in 1 to {MAX_NAME} letters, digits and . _ - / : +");
+        Failure::new(StatusCode::BAD_REQUEST, "edge_invalid", detail)
+    };
+    let named = |name: &str| {
+        let value = call.query(name).filter(|value| edge_engine::FlagKey::new(*value).is_ok());
+        value.map(str::to_owned).ok_or_else(|| wrong(name))
+    };
+    let kind = match call.query("kind") {
+        Some("gateway") => EdgeKind::Gateway,
+        Some("worker") => EdgeKind::Worker,
+        _ => return Err(Failure::new(StatusCode::BAD_REQUEST, "edge_invalid", "kind is gateway or worker")),
+    };
+    let hello = Hello {
+        edge: named("edge")?,
+        boot: named("boot")?,
+        kind,
+        region: call.query("region").map(|_| named("region")).transpose()?,
+        version: named("version")?,
+        engine: named("engine")?,
+    };
+    let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let _place = call.shared.admission.streams_left().ok_or_else(|| {
+        let seconds = 1 + u64::from(ids::random::<1>()[0] % 10);
+        Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "as many streams as there may be are open", seconds)
+    })?;
+    let hub = &call.shared.control.hub;
+    let events = hub.stream(hello, call.principal()?.clone(), after, call.shared.stop.clone());
+    Ok(Reply::events(events))
+}
+
+async fn acknowledge(call: Call) -> Result<Reply, Failure> {
+    let acks: Acks = call.typed()?;
+    if call.shared.control.hub.acknowledged(&acks, call.principal()?) {
+        return Ok(Reply::empty(StatusCode::NO_CONTENT));
+    }
+    Err(Failure::new(StatusCode::CONFLICT, "connection_unknown", "there is no such connection of this edge; open the stream anew"))
+}
+
+async fn report(call: Call) -> Result<Reply, Failure> {
+    let mut report: Report = call.typed()?;
+    let principal = call.principal()?;
+    // Nobody counts for environments that are not theirs.
+    report.environments.retain(|one| principal.has(Role::Edge, &one.scope.app, &one.scope.environment));
+    let requests: u64 = report.environments.iter().flat_map(|one| &one.releases).map(|one| one.requests).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = requests as f64 * 1000.0 / report.covers_ms.max(1) as f64;
+    let sequence = report.sequence;
+    call.shared.control.hub.reported(&report.edge, &report.boot, principal, rate);
+    if call.shared.control.report(report).await {
+        return Ok(Reply::ok(&Accepted { sequence }));
+    }
+    Err(Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the report could not be stored now; send it again", 1))
+}

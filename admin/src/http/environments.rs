@@ -1,0 +1,109 @@
+//! Environments, without their traffic.
+
+use http::Method;
+
+use super::call::Call;
+use super::error::Failure;
+use super::objects;
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::reply::Reply;
+use crate::model::At;
+use crate::principal::Role;
+use crate::service::ServiceError;
+use crate::store::rows::Kind;
+use admin_api::objects::{EnvironmentBody, Named, Page};
+
+const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<EnvironmentBody>>());
+const PATH: &str = "/api/v1/apps/{app}/environments/{env}";
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        id: "listEnvironments",
+        method: Method::GET,
+        path: "/api/v1/apps/{app}/environments",
+        summary: "Lists the environments of an app that the token reaches.",
+        access: Access::some_of_app(Role::Viewer),
+        query: &[CURSOR, LIMIT],
+        body: Takes::Nothing,
+        answers: &[Answer {
+            status: 200,
+            help: "A part of the list.",
+            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<EnvironmentBody>>>()),
+        }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(list(call)),
+    },
+    Operation {
+        id: "getEnvironment",
+        method: Method::GET,
+        path: PATH,
+        summary: "Shows an environment.",
+        access: Access::environment(Role::Viewer),
+        query: &[],
+        body: Takes::Nothing,
+        answers: &[Answer { status: 200, help: "The environment.", body: ONE }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(get(call)),
+    },
+    Operation {
+        id: "putEnvironment",
+        method: Method::PUT,
+        path: PATH,
+        summary: "Makes an environment, or replaces its settings.",
+        access: Access::environment(Role::Admin),
+        query: &[DRY_RUN, REASON],
+        body: Takes::Json(|schemas| schemas.subschema_for::<EnvironmentBody>()),
+        answers: &[
+            Answer { status: 200, help: "The environment, or in a dry run what would change.", body: ONE },
+            Answer { status: 201, help: "The new environment.", body: ONE },
+        ],
+        if_match: IfMatch::ForExisting,
+        handler: |call| Box::pin(put(call)),
+    },
+    Operation {
+        id: "deleteEnvironment",
+        method: Method::DELETE,
+        path: PATH,
+        summary: "Deletes an environment with everything in it; edges stop serving it.",
+        access: Access::environment(Role::Admin),
+        query: &[REASON],
+        body: Takes::Nothing,
+        answers: &[Answer { status: 204, help: "It is gone.", body: Gives::Nothing }],
+        if_match: IfMatch::Required,
+        handler: |call| Box::pin(delete(call)),
+    },
+];
+
+async fn list(call: Call) -> Result<Reply, Failure> {
+    let (principal, app) = (call.principal()?.clone(), call.param("app").to_owned());
+    let reaches = move |environment: &serde_json::Value| {
+        principal.has(Role::Viewer, &app, environment["key"].as_str().unwrap_or_default())
+    };
+    objects::list(&call, Kind::Environment, "", reaches).await
+}
+
+async fn get(call: Call) -> Result<Reply, Failure> {
+    objects::get(&call, &At::environment(call.param("env")), call.param("env"), "environment").await
+}
+
+async fn put(call: Call) -> Result<Reply, Failure> {
+    let name = call.param("env").to_owned();
+    objects::put(call, At::environment(&name), name).await
+}
+
+async fn delete(call: Call) -> Result<Reply, Failure> {
+    let name = call.param("env").to_owned();
+    let own = name.clone();
+    objects::delete(&call, At::environment(&name), name, "environment", move |app| {
+        let follower = app.environments().find(|(_, parts)| {
+            parts.promotes_from.as_ref().is_some_and(|from| from.as_str() == own)
+        });
+        let Some((follower, _)) = follower else { return Ok(()) };
+        Err(ServiceError::Refused {
+            code: "environment_in_use",
+            detail: format!("the environment \"{follower}\" promotes from it"),
+            hint: Some("change promotesFrom there first".to_owned()),
+        })
+    })
+    .await
+}

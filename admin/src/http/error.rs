@@ -1,0 +1,234 @@
+//! Every refusal as `application/problem+json`: the one map from what went wrong to a status.
+
+use admin_api::problem::{self, Fault as ApiFault, Problem};
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
+
+use crate::model::fault::Fault;
+use crate::model::rollback::RollbackError;
+use crate::model::At;
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+/// An answer that says why not.
+#[derive(Debug)]
+pub struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    hint: Option<String>,
+    errors: Vec<ApiFault>,
+    current: Option<Value>,
+    revision: Option<i64>,
+    retry_after: Option<u64>,
+    allow: Option<String>,
+}
+
+impl Failure {
+    /// A refusal.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            hint: None,
+            errors: Vec::new(),
+            current: None,
+            revision: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// Nobody, or nobody known.
+    pub fn unauthenticated() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid token is needed")
+            .hint("send Authorization: Bearer bsc_…")
+    }
+
+    /// Not this one.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// Too much at once; come back after so many seconds.
+    pub fn later(status: StatusCode, code: &'static str, detail: &str, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(status, code, detail) }
+    }
+
+    /// Another revision than the caller has seen.
+    pub fn stale(expected: &str, actual: i64, current: Option<Value>) -> Self {
+        let detail = match actual {
+            0 => format!("the object does not exist, and If-Match says {expected}"),
+            _ => format!("the object has revision {actual}, not {expected}"),
+        };
+        let failure = Self::new(StatusCode::PRECONDITION_FAILED, "revision_stale", detail);
+        let revision = (actual != 0).then_some(actual);
+        Self { current, revision, ..failure }.hint("read the object again, look at what changed, and repeat the change")
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Which methods there are.
+    #[must_use]
+    pub fn allow(mut self, methods: String) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// A body that is not of its type.
+    pub fn of_serde(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let inner = error.inner();
+        if !inner.is_data() {
+            return Self::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the body is not JSON: {inner}"));
+        }
+        let mut pointer = String::new();
+        for segment in error.path() {
+            use serde_path_to_error::Segment;
+            let step = match segment {
+                Segment::Seq { index } => index.to_string(),
+                Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+                Segment::Enum { variant } => variant.clone(),
+                Segment::Unknown => continue,
+            };
+            pointer.push('/');
+            pointer.push_str(&step);
+        }
+        // Where in the text it is says nothing more than the pointer.
+        let detail = inner.to_string();
+        let detail = detail.split(" at line ").next().unwrap_or_default().to_owned();
+        let code = match () {
+            () if detail.starts_with("unknown field") => "key_unknown",
+            () if detail.starts_with("missing field") => "key_missing",
+            () if detail.starts_with("unknown variant") => "choice_unknown",
+            () => "type_mismatch",
+        };
+        let fault = ApiFault { pointer, code: code.to_owned(), detail: detail.clone(), place: None, hint: None };
+        Self { errors: vec![fault], ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "body_unfit", detail) }
+    }
+
+    /// Mistakes in a change, seen from the object that the request's body is.
+    pub fn of_faults(faults: Vec<Fault>, body: Option<&At>) -> Self {
+        let errors: Vec<ApiFault> = faults.into_iter().map(|fault| shown(fault, body)).collect();
+        let detail = match errors.as_slice() {
+            [] => "the change is not sound".to_owned(),
+            [only] => only.detail.clone(),
+            [first, rest @ ..] => format!("{} (and {} more)", first.detail, rest.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "change_invalid", detail) }
+    }
+
+    /// Mistakes in a `bascule.yaml`.
+    pub fn of_findings(findings: Vec<edge_manifest::Finding>) -> Self {
+        let errors: Vec<ApiFault> = findings
+            .into_iter()
+            .map(|finding| ApiFault {
+                pointer: String::new(),
+                code: finding.code.to_owned(),
+                detail: finding.detail,
+                place: Some(format!("{}:{}", finding.line, finding.column)),
+                hint: finding.suggestion,
+            })
+            .collect();
+        let detail = errors.first().map_or_else(String::new, |first| first.detail.clone());
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "manifest_invalid", detail) }
+    }
+
+    /// Where the errors of a change point, when the body is one of the app's objects.
+    pub fn of_service(error: ServiceError, body: Option<&At>) -> Self {
+        match error {
+            ServiceError::Faults(faults) => Self::of_faults(faults, body),
+            other => other.into(),
+        }
+    }
+
+    /// As a problem.
+    pub fn into_response(self, request_id: &str) -> Response<Body> {
+        let problem = Problem {
+            r#type: format!("https://bascule.dev/problems/{}", self.code),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            instance: request_id.to_owned(),
+            code: self.code.to_owned(),
+            hint: self.hint,
+            errors: self.errors,
+            current: self.current,
+        };
+        let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bascule\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        for (name, text) in [
+            (header::ETAG, self.revision.map(|revision| format!("\"{revision}\""))),
+            (header::ALLOW, self.allow),
+        ] {
+            if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// A fault in another object than the body is about the body as a whole, and says where it is.
+fn shown(fault: Fault, body: Option<&At>) -> ApiFault {
+    let (pointer, detail) = match body {
+        Some(at) if *at == fault.at => (fault.pointer, fault.detail),
+        Some(_) => (String::new(), format!("{}{}: {}", fault.at, fault.pointer, fault.detail)),
+        None => (format!("/{}{}", fault.at, fault.pointer), fault.detail),
+    };
+    ApiFault { pointer, code: fault.code.to_owned(), detail, place: None, hint: fault.hint }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Store(error) => error.into(),
+            ServiceError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            ServiceError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ServiceError::Stale { expected, actual, current } => Self::stale(&expected, actual, current),
+            ServiceError::Faults(faults) => Self::of_faults(faults, None),
+            ServiceError::Refused { code, detail, hint } => {
+                Self { hint, ..Self::new(StatusCode::CONFLICT, code, detail) }
+            }
+            ServiceError::Forbidden { .. } => Self::forbidden(detail),
+            ServiceError::Rollback(error) => match error {
+                RollbackError::NothingServes => Self::new(StatusCode::CONFLICT, "nothing_serves", detail),
+                RollbackError::NoTarget { .. } => Self::new(StatusCode::CONFLICT, "no_rollback_target", detail)
+                    .hint("name a registered release with \"to\""),
+                RollbackError::NotFrom { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "release_mismatch", detail)
+                    .hint("look at the traffic again: something else is being rolled out by now"),
+                RollbackError::Same { .. } => Self::new(StatusCode::CONFLICT, "rollback_to_itself", detail),
+                RollbackError::Unknown { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "release_unknown", detail),
+            },
+            ServiceError::Corrupt { detail } => {
+                tracing::error!(detail, "the store holds something that cannot be read");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_corrupt", "the store holds something that cannot be read")
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Conflict { .. }) {
+            return Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed the same at this moment");
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "the store refused");
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the store cannot be used now", 1)
+    }
+}

@@ -1,0 +1,134 @@
+//! Snapshots: numbered, signed, kept, and handed to the edges.
+
+use edge_engine::wire::SnapshotWire;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{Cached, Control, Intent, Published};
+use crate::ids;
+use crate::model::Built;
+use crate::signing::Signer;
+use crate::store::Notice;
+use crate::store::rows::Publication;
+
+/// Another process has published.
+pub(crate) const TOPIC_PUBLISHED: &str = "published";
+
+/// A snapshot that is to be published.
+#[derive(Debug)]
+pub(super) struct Ready {
+    wire: SnapshotWire,
+    content: [u8; 32],
+    previous: String,
+}
+
+/// Those of the built snapshots that say something else than what was last published.
+pub(super) fn ready(cached: &Cached, built: Vec<Built>) -> Vec<Ready> {
+    let ready = built.into_iter().filter(|built| built.is_complete).filter_map(|built| {
+        let last = cached.published.get(built.environment.as_str());
+        if last.is_some_and(|last| last.content == Some(built.content)) {
+            return None;
+        }
+        let number = u64::try_from(last.map_or(0, |last| last.number)).unwrap_or(0) + 1;
+        let previous = last.map(|last| last.sha256.clone()).unwrap_or_default();
+        Some(Ready { wire: SnapshotWire { number, ..built.wire }, content: built.content, previous })
+    });
+    ready.collect()
+}
+
+impl Ready {
+    /// A snapshot of before, as the next number.
+    pub(super) fn again(wire: SnapshotWire, last: &Published) -> Self {
+        let number = u64::try_from(last.number).unwrap_or(0) + 1;
+        let content = crate::model::compile::content(&wire);
+        Self { wire: SnapshotWire { number, ..wire }, content, previous: last.sha256.clone() }
+    }
+
+    pub(super) fn environment(&self) -> &str {
+        self.wire.environment.as_str()
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        i64::try_from(self.wire.number).unwrap_or(i64::MAX)
+    }
+
+    /// Writes and signs the document.
+    pub(super) fn sign(mut self, app: &str, now: i64, audit: i64, signer: &Signer) -> (Publication, Published) {
+        self.wire.created_at = ids::rfc3339(now);
+        // The wire's maps have text keys, and nothing else can fail.
+        let document = serde_json::to_string(&self.wire).unwrap_or_default();
+        let sha256 = ids::hex(&Sha256::digest(document.as_bytes()));
+        let signature = signer.sign(&admin_api::edge::signed_bytes(&self.previous, document.as_bytes()));
+        let publication = Publication {
+            sequence: 0,
+            app: app.to_owned(),
+            environment: self.environment().to_owned(),
+            number: self.number(),
+            created_at: now,
+            document: Some(document),
+            sha256: sha256.clone(),
+            previous: self.previous,
+            key_id: signer.public_key().id.clone(),
+            signature,
+            audit,
+        };
+        let state = Published { number: publication.number, sha256, content: Some(self.content) };
+        (publication, state)
+    }
+}
+
+/// An environment that is served no longer.
+pub(super) fn withdrawal(app: &str, environment: &str, number: i64, now: i64, audit: i64) -> Publication {
+    Publication {
+        sequence: 0,
+        app: app.to_owned(),
+        environment: environment.to_owned(),
+        number,
+        created_at: now,
+        document: None,
+        sha256: String::new(),
+        previous: String::new(),
+        key_id: String::new(),
+        signature: String::new(),
+        audit,
+    }
+}
+
+impl Control {
+    /// Tells the edges, and the other processes on this store, what was committed.
+    pub(super) async fn announce(&self, intent: &Intent, revision: i64, publications: Vec<Publication>) {
+        let sequence = publications.iter().map(|one| one.sequence).max();
+        for publication in publications {
+            let keys = self.apps().get(&publication.app).map(|cached| cached.keys.clone());
+            let key = keys.and_then(|keys| keys.get(&publication.environment).cloned());
+            self.hub.publish(&publication, key.as_ref());
+        }
+        self.hub.changed(&intent.app, &intent.environment, intent.operation, &intent.subject, revision);
+        if self.store.is_shared() {
+            let body = json!({"process": self.hub.process(), "sequence": sequence, "app": intent.app,
+                "environment": intent.environment, "operation": intent.operation, "subject": intent.subject,
+                "revision": revision});
+            let notice = Notice { topic: TOPIC_PUBLISHED.to_owned(), body };
+            if let Err(error) = self.store.notify(&notice).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "other processes hear of a change only later");
+            }
+        }
+    }
+
+    /// Hands the hub everything that was published after what it has.
+    pub async fn catch_up(&self) -> Result<(), super::ServiceError> {
+        use crate::store::Reads as _;
+        let mut tx = self.store.read().await?;
+        loop {
+            let page = tx.publications_after(i64::try_from(self.hub.sequence()).unwrap_or(i64::MAX), 100).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for publication in page {
+                let row = tx.environment_key(&publication.app, &publication.environment).await?;
+                let key = row.map(|row| Ok::<_, super::ServiceError>((row.id.clone(), super::bucketing_key(&row)?)));
+                self.hub.publish(&publication, key.transpose()?.as_ref());
+            }
+        }
+    }
+}

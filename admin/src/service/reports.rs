@@ -1,0 +1,110 @@
+//! What edges counted, written in groups.
+//!
+//! A thousand edges report every two seconds. Each report is answered only after the transaction that holds it was
+//! committed, but one transaction takes all that came in the meantime.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use admin_api::edge::Report;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{Control, ServiceError};
+use crate::ids;
+use crate::store::rows::UsageDelta;
+
+/// Reports that wait to be written. An edge whose report finds no room is told to come back.
+const QUEUE: usize = 4096;
+/// How long the first report of a group waits for others.
+const GATHER: Duration = Duration::from_millis(20);
+
+type Waiting = (Report, oneshot::Sender<bool>);
+
+/// The queue of reports.
+#[derive(Debug)]
+pub struct Reports {
+    sender: mpsc::Sender<Waiting>,
+    receiver: Mutex<mpsc::Receiver<Waiting>>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+impl Control {
+    /// Takes a report; returns when it is durable. `false` when it could not be taken now.
+    pub async fn report(&self, report: Report) -> bool {
+        let (done, taken) = oneshot::channel();
+        self.reports.sender.try_send((report, done)).is_ok() && taken.await.unwrap_or(false)
+    }
+
+    /// Writes reports until the control plane ends.
+    pub async fn write_reports(&self) {
+        let mut receiver = self.reports.receiver.lock().await;
+        while let Some(first) = receiver.recv().await {
+            let mut group = vec![first];
+            tokio::time::sleep(GATHER).await;
+            while let Ok(next) = receiver.try_recv() {
+                group.push(next);
+            }
+            let written = self.write_group(&group).await;
+            if let Err(error) = &written {
+                tracing::error!(error = error as &dyn std::error::Error, "reports of edges could not be written");
+            }
+            for (_, done) in group {
+                // The edge may have gone away.
+                let _ = done.send(written.is_ok());
+            }
+        }
+    }
+
+    async fn write_group(&self, group: &[Waiting]) -> Result<(), ServiceError> {
+        let now = ids::now_ms();
+        let mut tx = self.store.write().await?;
+        let mut sums: BTreeMap<(String, String, &str, String, String), i64> = BTreeMap::new();
+        for (report, _) in group {
+            let sequence = i64::try_from(report.sequence).unwrap_or(i64::MAX);
+            if tx.accept_report(&report.edge, &report.boot, sequence, now).await? {
+                add_up(report, &mut sums);
+            }
+        }
+        let deltas: Vec<UsageDelta> = sums
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|((app, environment, kind, key, variant), count)| UsageDelta {
+                app,
+                environment,
+                kind: kind.to_owned(),
+                key,
+                variant,
+                count,
+            })
+            .collect();
+        tx.add_usage(&deltas, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn add_up(report: &Report, sums: &mut BTreeMap<(String, String, &'static str, String, String), i64>) {
+    for environment in &report.environments {
+        let scope = &environment.scope;
+        let mut add = |kind, key: &str, variant: &str, count: u64| {
+            let place = (scope.app.clone(), scope.environment.clone(), kind, key.to_owned(), variant.to_owned());
+            let sum = sums.entry(place).or_default();
+            *sum = sum.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        for release in &environment.releases {
+            add("release", &release.release, "requests", release.requests);
+            add("release", &release.release, "clientErrors", release.client_errors);
+            add("release", &release.release, "serverErrors", release.server_errors);
+            add("release", &release.release, "transportErrors", release.transport_errors);
+        }
+        for flag in &environment.flags {
+            add("flag", &flag.flag, &flag.variant, flag.count);
+        }
+    }
+}
