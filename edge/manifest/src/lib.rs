@@ -19,6 +19,7 @@ mod report;
 mod share;
 mod suggest;
 mod traffic;
+mod write;
 mod yaml;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use edge_engine::{
 
 pub use finding::{Finding, Position};
 pub use share::display as display_share;
+pub use write::{Yaml, to_yaml};
 
 use declared::Declared;
 use environment::Environment;
