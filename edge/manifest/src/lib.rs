@@ -22,6 +22,7 @@ mod share;
 mod show;
 mod suggest;
 mod traffic;
+mod write;
 mod yaml;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ use edge_engine::{
 pub use finding::{Finding, Position};
 pub use share::display as display_share;
 pub use show::{Object, Part};
+pub use write::{Yaml, to_yaml};
 
 use declared::Declared;
 use environment::Environment;
