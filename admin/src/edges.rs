@@ -9,12 +9,13 @@ pub mod proof;
 pub mod stream;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin_api::edge::{Access, Acks, BucketingSecret, Hello, PublicKey, Scope, SnapshotHead, event};
 use bytes::Bytes;
-use edge_engine::BucketingKey;
+use edge_engine::{BucketingKey, FlagIndex, Snapshot};
+use edge_ofrep::Tickets;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -29,7 +30,7 @@ pub const LEASE: Duration = Duration::from_secs(30);
 const FORGET: Duration = Duration::from_hours(24);
 
 /// What waits for the edges of an environment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Latest {
     /// Its place among all publications.
     pub sequence: u64,
@@ -41,8 +42,33 @@ pub struct Latest {
     pub frame: Bytes,
     /// The document, unless the environment was withdrawn.
     pub document: Option<Arc<str>>,
-    /// The secret that it was made for.
-    pub key: Option<BucketingKey>,
+    key: Option<BucketingKey>,
+    evaluable: OnceLock<Option<Arc<Evaluable>>>,
+}
+
+/// A published snapshot that flags can be evaluated by in this process.
+#[derive(Debug)]
+pub struct Evaluable {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What browsers may see of it.
+    pub visible: Vec<FlagIndex>,
+    /// The tickets of its stream of changes.
+    pub tickets: Tickets,
+}
+
+impl Latest {
+    /// The snapshot itself; checked again when it is first asked for.
+    pub fn evaluable(&self, scope: &Scope) -> Option<Arc<Evaluable>> {
+        let made = self.evaluable.get_or_init(|| {
+            let (document, key) = (self.document.as_ref()?, self.key.as_ref()?);
+            let wire = edge_engine::parse(document.as_bytes()).ok()?;
+            let snapshot = edge_engine::check(wire, key).ok()?;
+            let visible = edge_ofrep::visible(&snapshot);
+            Some(Arc::new(Evaluable { snapshot, visible, tickets: Tickets::new(key, &scope.app, &scope.environment) }))
+        });
+        made.clone()
+    }
 }
 
 /// What an edge said of an environment.
@@ -194,6 +220,7 @@ impl Hub {
             frame,
             document: publication.document.as_deref().map(Arc::from),
             key: key.map(|(_, key)| key.clone()),
+            evaluable: OnceLock::new(),
         };
         let mut state = self.lock();
         if state.latest.get(&scope).is_none_or(|known| known.sequence < sequence) {
@@ -222,10 +249,8 @@ impl Hub {
     fn access_for(&self, principal: &Principal) -> Access {
         let access = Arc::clone(&self.lock().access);
         let reached = access.iter().filter(|(scope, _)| principal.has(Role::Edge, &scope.app, &scope.environment));
-        let environments = reached.map(|(scope, tokens)| admin_api::edge::EnvironmentAccess {
-            scope: scope.clone(),
-            tokens: tokens.clone(),
-        });
+        let environments = reached
+            .map(|(scope, tokens)| admin_api::edge::EnvironmentAccess { scope: scope.clone(), tokens: tokens.clone() });
         Access { environments: environments.collect() }
     }
 

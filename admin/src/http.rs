@@ -2,7 +2,7 @@
 //!
 //! A request is: named (request id), looked at (path tricks are refused before routing), routed, admitted, recognised,
 //! authorised, read (bounded in size and time), and only then handled. There is no way past it: a handler can be reached
-//! only through an [`Operation`], and what an operation needs is a field of it. The OpenAPI document is made from the
+//! only through an [`Operation`], and what an operation needs is a field of it. The `OpenAPI` document is made from the
 //! same table.
 
 pub mod call;
@@ -12,8 +12,8 @@ pub mod openapi;
 pub mod operation;
 pub mod reply;
 
-mod apps;
 mod apply;
+mod apps;
 mod audit;
 mod edges;
 mod environments;
@@ -32,6 +32,7 @@ mod targeting;
 mod tokens;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,10 +119,15 @@ async fn answer(
 ) -> Response<Body> {
     let started = Instant::now();
     let request_id = gates::request_id(&request);
-    let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let params: BTreeMap<String, String> =
+        params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let key = params.get("key").cloned();
     let outcome = gates::through(&shared, operation, params, request, &request_id).await;
     let mut response = match outcome {
         Ok(reply) => reply.into_response(),
+        Err(failure) if operation.path.starts_with("/ofrep/") => {
+            ofrep::failure(&failure, key.as_deref()).into_response()
+        }
         Err(failure) => failure.into_response(&request_id),
     };
     if let Ok(id) = HeaderValue::from_str(&request_id) {

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod compile;
 pub mod diff;
+pub mod export;
 pub mod fault;
 pub mod rollback;
 pub mod weights;

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn nobody_gives_what_they_do_not_have() {
-        let scope = |app: &str, environment: &str, role| Scope { app: app.into(), environment: environment.into(), role };
+        let scope =
+            |app: &str, environment: &str, role| Scope { app: app.into(), environment: environment.into(), role };
         let admin = principal(&[("web", "*", Role::Admin)]);
         assert!(admin.may_grant(&scope("web", "staging", Role::Edge)));
         assert!(admin.may_grant(&scope("web", "*", Role::Admin)));

@@ -6,7 +6,7 @@
 pub mod apply;
 pub mod change;
 pub mod error;
-pub mod publish;
+pub(crate) mod publish;
 pub mod reports;
 pub mod rollback;
 pub mod stale;
@@ -137,7 +137,9 @@ impl Control {
 async fn load<T: Reads>(tx: &mut T, name: AppName, revision: i64) -> Result<Cached, ServiceError> {
     let rows = tx.objects(name.as_str()).await?;
     let app = App::restore(name, revision, rows).map_err(|faults| ServiceError::Corrupt {
-        detail: faults.first().map_or_else(String::new, |fault| format!("{}{}: {}", fault.at, fault.pointer, fault.detail)),
+        detail: faults
+            .first()
+            .map_or_else(String::new, |fault| format!("{}{}: {}", fault.at, fault.pointer, fault.detail)),
     })?;
     let (mut keys, mut published) = (Keys::new(), BTreeMap::new());
     let environments: Vec<String> = app.environments().map(|(name, _)| name.as_str().to_owned()).collect();

@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn a_signature_verifies_and_the_vector_of_the_rfc_holds() {
         // RFC 8032, 7.1, test 1.
-        let signer = Signer::from_seed("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").expect("a seed");
+        let signer =
+            Signer::from_seed("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").expect("a seed");
         assert_eq!(signer.public_key().key, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert!(signer.sign(b"").starts_with("e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"));
         let key = ids::from_hex::<32>(&signer.public_key().key).expect("32 bytes");

@@ -18,9 +18,8 @@ pub mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnection, AnyPool};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, Executor as _, Row as _};
+use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Row as _};
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 
 pub use audit::{AuditFilter, AuditVerdict, Broken};
@@ -66,13 +65,7 @@ impl Store {
         let writer = Writer { connection: Some(connection), backend: backend.clone() };
         let readers = backend.readers().await?;
         let notices = notice::Notices::start(&backend).await?;
-        Ok(Self(Arc::new(Inner {
-            backend,
-            writer: Arc::new(Mutex::new(writer)),
-            readers,
-            notices,
-            _lock: lock,
-        })))
+        Ok(Self(Arc::new(Inner { backend, writer: Arc::new(Mutex::new(writer)), readers, notices, _lock: lock })))
     }
 
     /// Begins to write; waits for whoever writes now.

@@ -2,6 +2,7 @@
 //! lives here.
 #![expect(clippy::missing_panics_doc, reason = "a harness reports by panicking, everywhere")]
 
+pub mod admin;
 pub mod binary;
 pub mod client;
 pub mod frames;

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, clippy::format_collect, reason = "documents are built as they read best")]
 #![expect(clippy::cast_precision_loss, reason = "statistics over counts far below 2^52")]
 
+mod api;
 mod arch;
 mod cli;
 mod corpus;

@@ -1,7 +1,7 @@
 //! The objects of an app as API v1 shows and takes them: the JSON of what `bascule.yaml` says in YAML.
 //!
 //! The control plane reads bodies by the readers of `bascule.yaml`; these types describe the same for programs and for
-//! the OpenAPI document. Percentages are numbers from 0 to 100 with at most four decimals.
+//! the `OpenAPI` document. Percentages are numbers from 0 to 100 with at most four decimals.
 
 use std::collections::BTreeMap;
 

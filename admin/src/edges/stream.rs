@@ -8,7 +8,7 @@ use std::time::Duration;
 use admin_api::edge::{Current, Goodbye, Hello, Welcome, event};
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Hub, frame};
@@ -59,7 +59,7 @@ impl Hub {
         hello: Hello,
         principal: Arc<Principal>,
         after: Option<u64>,
-        stop: CancellationToken,
+        (stop, place): (CancellationToken, OwnedSemaphorePermit),
     ) -> Events {
         let (sender, events) = Events::channel();
         let hub = Arc::clone(self);
@@ -70,6 +70,7 @@ impl Hub {
             // However it ended, the edge is no longer connected by it.
             let _ = stream.run(&key, after, &stop).await;
             hub.disconnect(&key, &connection);
+            drop(place);
         });
         events
     }
@@ -122,11 +123,7 @@ impl Stream<'_> {
         }
     }
 
-    async fn send_after(
-        &self,
-        seen: u64,
-        published: &mut tokio::sync::watch::Receiver<u64>,
-    ) -> Result<u64, Ended> {
+    async fn send_after(&self, seen: u64, published: &mut tokio::sync::watch::Receiver<u64>) -> Result<u64, Ended> {
         let upto = *published.borrow_and_update();
         let mut last = seen.max(upto);
         for (sequence, bytes) in self.hub.frames_after(seen, self.principal) {

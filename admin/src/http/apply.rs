@@ -5,7 +5,9 @@ use http::{Method, StatusCode};
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, DRY_RUN, Gives, IfMatch, Operation, Query, QueryKind, REASON, Takes};
+use super::operation::{
+    Access, Answer, DRY_RUN, Gives, IfMatch, Operation, Query, QueryKind, REASON, Takes, schema_of,
+};
 use super::reply::Reply;
 use crate::principal::Role;
 use crate::service::apply::Options;
@@ -27,7 +29,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "What changed, or would change.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Outcome>()),
+            body: Gives::Json(schema_of::<Outcome>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(apply(call)),

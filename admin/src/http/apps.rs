@@ -6,7 +6,7 @@ use serde_json::json;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::{At, Edit};
 use crate::principal::{Needs, Reach, Role};
@@ -14,7 +14,7 @@ use crate::service::{Intent, ServiceError};
 use crate::store::rows::Kind;
 use admin_api::objects::{AppBody, Named, NewApp, Page};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<AppBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<AppBody>>);
 const PATH: &str = "/api/v1/apps/{app}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -29,7 +29,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<AppBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<AppBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -41,7 +41,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Makes an app.",
         access: Access::everything(Role::Admin),
         query: &[REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<NewApp>()),
+        body: Takes::Json(schema_of::<NewApp>),
         answers: &[Answer { status: 201, help: "The app.", body: ONE }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(create(call)),
@@ -65,7 +65,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Changes an app by a merge patch (RFC 7396).",
         access: Access::all_of_app(Role::Admin),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<AppBody>()),
+        body: Takes::Json(schema_of::<AppBody>),
         answers: &[Answer { status: 200, help: "The app, or in a dry run what would change.", body: ONE }],
         if_match: IfMatch::Required,
         handler: |call| Box::pin(update(call)),
@@ -98,10 +98,11 @@ async fn create(call: Call) -> Result<Reply, Failure> {
     if let Err(rule) = edge_engine::AppName::new(new.name.as_str()) {
         return Err(Failure::of_faults(vec![fault("/name", "name_invalid", rule.to_string())], Some(&At::app())));
     }
-    let intent = Intent { app: new.name.clone(), may_create_app: true, ..call.intent("app") };
+    let intent = Intent { app: new.name.clone(), may_create_app: true, ..call.intent(&"app") };
     let document = new.description.map_or_else(|| json!({}), |description| json!({"description": description}));
     let name = new.name.clone();
-    let committed = call.shared.control.change(&call.actor(), intent, move |app| {
+    let actor = call.actor();
+    let committed = call.shared.control.change(&actor, intent, move |app| {
         if app.exists() {
             return Err(ServiceError::Exists { what: "app", key: name });
         }

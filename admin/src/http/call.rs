@@ -92,7 +92,7 @@ impl Call {
     }
 
     /// What the audit will say.
-    pub fn intent(&self, subject: impl ToString) -> Intent {
+    pub fn intent(&self, subject: &impl ToString) -> Intent {
         Intent {
             app: self.param("app").to_owned(),
             environment: self.param("env").to_owned(),
@@ -117,14 +117,12 @@ impl Call {
 
     /// The body as a type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        let reader = &mut serde_json::Deserializer::from_slice(&self.body);
-        let read = serde_path_to_error::deserialize(reader).and_then(|value| {
-            // What stands behind the value is not JSON either.
-            serde_json::from_slice::<serde::de::IgnoredAny>(&self.body)
-                .map(|_| value)
-                .map_err(|error| serde_path_to_error::Error::new(serde_path_to_error::Path::default(), error))
-        });
-        read.map_err(|error| Failure::of_serde(&error))
+        let mut reader = serde_json::Deserializer::from_slice(&self.body);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| Failure::of_serde(&error))?;
+        reader.end().map_err(|error| {
+            Failure::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the body is not JSON: {error}"))
+        })?;
+        Ok(value)
     }
 
     /// The revision that the caller has seen, from `If-Match`.

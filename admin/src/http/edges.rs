@@ -6,11 +6,11 @@ use http::{Method, StatusCode};
 
 use super::call::Call;
 use super::error::Failure;
-use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes};
+use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes, schema_of};
 use super::reply::Reply;
 use crate::edges::Edge;
 use crate::ids;
-use crate::principal::{Role};
+use crate::principal::Role;
 use admin_api::answers::{self, EdgeEnvironment, SigningKeys};
 use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, Report};
 use admin_api::objects::Page;
@@ -30,10 +30,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "All edges seen in the last day.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<answers::Edge>>()),
+            body: Gives::Json(schema_of::<Page<answers::Edge>>),
         }],
         if_match: IfMatch::No,
-        handler: |call| Box::pin(list(call)),
+        handler: |call| Box::pin(async move { list(&call) }),
     },
     Operation {
         id: "listSigningKeys",
@@ -43,13 +43,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         access: Access::anywhere(Role::Viewer),
         query: &[],
         body: Takes::Nothing,
-        answers: &[Answer {
-            status: 200,
-            help: "The keys.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<SigningKeys>()),
-        }],
+        answers: &[Answer { status: 200, help: "The keys.", body: Gives::Json(schema_of::<SigningKeys>) }],
         if_match: IfMatch::No,
-        handler: |call| Box::pin(keys(call)),
+        handler: |call| Box::pin(async move { Ok(keys(&call)) }),
     },
 ];
 
@@ -75,7 +71,7 @@ pub(super) const PROTOCOL: &[Operation] = &[
         body: Takes::Nothing,
         answers: &[Answer { status: 200, help: "The stream; it does not end by itself.", body: Gives::Events }],
         if_match: IfMatch::No,
-        handler: |call| Box::pin(stream(call)),
+        handler: |call| Box::pin(async move { stream(&call) }),
     },
     Operation {
         id: "acknowledge",
@@ -84,10 +80,10 @@ pub(super) const PROTOCOL: &[Operation] = &[
         summary: "For edges: what they run, what they refuse, and that they leave.",
         access: Access::anywhere(Role::Edge),
         query: &[],
-        body: Takes::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
+        body: Takes::Json(schema_of::<serde_json::Value>),
         answers: &[Answer { status: 204, help: "Taken.", body: Gives::Nothing }],
         if_match: IfMatch::No,
-        handler: |call| Box::pin(acknowledge(call)),
+        handler: |call| Box::pin(async move { acknowledge(&call) }),
     },
     Operation {
         id: "report",
@@ -96,18 +92,14 @@ pub(super) const PROTOCOL: &[Operation] = &[
         summary: "For edges: what they counted. Each sequence is taken once.",
         access: Access::anywhere(Role::Edge),
         query: &[],
-        body: Takes::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
-        answers: &[Answer {
-            status: 200,
-            help: "It is stored.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<serde_json::Value>()),
-        }],
+        body: Takes::Json(schema_of::<serde_json::Value>),
+        answers: &[Answer { status: 200, help: "It is stored.", body: Gives::Json(schema_of::<serde_json::Value>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(report(call)),
     },
 ];
 
-async fn list(call: Call) -> Result<Reply, Failure> {
+fn list(call: &Call) -> Result<Reply, Failure> {
     let principal = call.principal()?;
     let hub = &call.shared.control.hub;
     let latest: BTreeMap<_, _> = hub.all_latest().into_iter().filter(|(_, latest)| latest.document.is_some()).collect();
@@ -148,11 +140,11 @@ fn shown(edge: &Edge, environments: Vec<EdgeEnvironment>) -> answers::Edge {
     }
 }
 
-async fn keys(call: Call) -> Result<Reply, Failure> {
-    Ok(Reply::ok(&SigningKeys { keys: vec![call.shared.control.signer.public_key().clone()] }))
+fn keys(call: &Call) -> Reply {
+    Reply::ok(&SigningKeys { keys: vec![call.shared.control.signer.public_key().clone()] })
 }
 
-async fn stream(call: Call) -> Result<Reply, Failure> {
+fn stream(call: &Call) -> Result<Reply, Failure> {
     let wrong = |name: &str| {
         let detail = format!("an edge says its {name} in 1 to {MAX_NAME} letters, digits and . _ - / : +");
         Failure::new(StatusCode::BAD_REQUEST, "edge_invalid", detail)
@@ -175,21 +167,30 @@ async fn stream(call: Call) -> Result<Reply, Failure> {
         engine: named("engine")?,
     };
     let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let _place = call.shared.admission.streams_left().ok_or_else(|| {
+    let place = call.shared.admission.stream().ok_or_else(|| {
         let seconds = 1 + u64::from(ids::random::<1>()[0] % 10);
-        Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "as many streams as there may be are open", seconds)
+        Failure::later(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "as many streams as there may be are open",
+            seconds,
+        )
     })?;
     let hub = &call.shared.control.hub;
-    let events = hub.stream(hello, call.principal()?.clone(), after, call.shared.stop.clone());
+    let events = hub.stream(hello, call.principal()?.clone(), after, (call.shared.stop.clone(), place));
     Ok(Reply::events(events))
 }
 
-async fn acknowledge(call: Call) -> Result<Reply, Failure> {
+fn acknowledge(call: &Call) -> Result<Reply, Failure> {
     let acks: Acks = call.typed()?;
     if call.shared.control.hub.acknowledged(&acks, call.principal()?) {
         return Ok(Reply::empty(StatusCode::NO_CONTENT));
     }
-    Err(Failure::new(StatusCode::CONFLICT, "connection_unknown", "there is no such connection of this edge; open the stream anew"))
+    Err(Failure::new(
+        StatusCode::CONFLICT,
+        "connection_unknown",
+        "there is no such connection of this edge; open the stream anew",
+    ))
 }
 
 async fn report(call: Call) -> Result<Reply, Failure> {
@@ -205,5 +206,10 @@ async fn report(call: Call) -> Result<Reply, Failure> {
     if call.shared.control.report(report).await {
         return Ok(Reply::ok(&Accepted { sequence }));
     }
-    Err(Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the report could not be stored now; send it again", 1))
+    Err(Failure::later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "the report could not be stored now; send it again",
+        1,
+    ))
 }

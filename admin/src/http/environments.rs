@@ -5,7 +5,7 @@ use http::Method;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
@@ -13,7 +13,7 @@ use crate::service::ServiceError;
 use crate::store::rows::Kind;
 use admin_api::objects::{EnvironmentBody, Named, Page};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<EnvironmentBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<EnvironmentBody>>);
 const PATH: &str = "/api/v1/apps/{app}/environments/{env}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -28,7 +28,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<EnvironmentBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<EnvironmentBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -52,7 +52,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Makes an environment, or replaces its settings.",
         access: Access::environment(Role::Admin),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<EnvironmentBody>()),
+        body: Takes::Json(schema_of::<EnvironmentBody>),
         answers: &[
             Answer { status: 200, help: "The environment, or in a dry run what would change.", body: ONE },
             Answer { status: 201, help: "The new environment.", body: ONE },
@@ -95,9 +95,8 @@ async fn delete(call: Call) -> Result<Reply, Failure> {
     let name = call.param("env").to_owned();
     let own = name.clone();
     objects::delete(&call, At::environment(&name), name, "environment", move |app| {
-        let follower = app.environments().find(|(_, parts)| {
-            parts.promotes_from.as_ref().is_some_and(|from| from.as_str() == own)
-        });
+        let follower =
+            app.environments().find(|(_, parts)| parts.promotes_from.as_ref().is_some_and(|from| from.as_str() == own));
         let Some((follower, _)) = follower else { return Ok(()) };
         Err(ServiceError::Refused {
             code: "environment_in_use",

@@ -5,15 +5,18 @@ use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
+use crate::model::At;
 use crate::model::fault::Fault;
 use crate::model::rollback::RollbackError;
-use crate::model::At;
 use crate::service::ServiceError;
 use crate::store::StoreError;
 
-/// An answer that says why not.
+/// An answer that says why not. Boxed, because it is the error of nearly everything here.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -28,7 +31,7 @@ pub struct Failure {
 impl Failure {
     /// A refusal.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             status,
             code,
             detail: detail.into(),
@@ -38,7 +41,12 @@ impl Failure {
             revision: None,
             retry_after: None,
             allow: None,
-        }
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Refusal)) -> Self {
+        change(&mut self.0);
+        self
     }
 
     /// Nobody, or nobody known.
@@ -54,7 +62,7 @@ impl Failure {
 
     /// Too much at once; come back after so many seconds.
     pub fn later(status: StatusCode, code: &'static str, detail: &str, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..Self::new(status, code, detail) }
+        Self::new(status, code, detail).with(|refusal| refusal.retry_after = Some(seconds))
     }
 
     /// Another revision than the caller has seen.
@@ -63,23 +71,33 @@ impl Failure {
             0 => format!("the object does not exist, and If-Match says {expected}"),
             _ => format!("the object has revision {actual}, not {expected}"),
         };
-        let failure = Self::new(StatusCode::PRECONDITION_FAILED, "revision_stale", detail);
-        let revision = (actual != 0).then_some(actual);
-        Self { current, revision, ..failure }.hint("read the object again, look at what changed, and repeat the change")
+        let failure = Self::new(StatusCode::PRECONDITION_FAILED, "revision_stale", detail).with(|refusal| {
+            refusal.current = current;
+            refusal.revision = (actual != 0).then_some(actual);
+        });
+        failure.hint("read the object again, look at what changed, and repeat the change")
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// What is wrong.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        self.with(|refusal| refusal.hint = Some(hint.into()))
     }
 
     /// Which methods there are.
     #[must_use]
-    pub fn allow(mut self, methods: String) -> Self {
-        self.allow = Some(methods);
-        self
+    pub fn allow(self, methods: String) -> Self {
+        self.with(|refusal| refusal.allow = Some(methods))
     }
 
     /// A body that is not of its type.
@@ -110,7 +128,7 @@ impl Failure {
             () => "type_mismatch",
         };
         let fault = ApiFault { pointer, code: code.to_owned(), detail: detail.clone(), place: None, hint: None };
-        Self { errors: vec![fault], ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "body_unfit", detail) }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "body_unfit", detail).with(|refusal| refusal.errors.push(fault))
     }
 
     /// Mistakes in a change, seen from the object that the request's body is.
@@ -121,7 +139,7 @@ impl Failure {
             [only] => only.detail.clone(),
             [first, rest @ ..] => format!("{} (and {} more)", first.detail, rest.len()),
         };
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "change_invalid", detail) }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "change_invalid", detail).with(|refusal| refusal.errors = errors)
     }
 
     /// Mistakes in a `bascule.yaml`.
@@ -137,7 +155,7 @@ impl Failure {
             })
             .collect();
         let detail = errors.first().map_or_else(String::new, |first| first.detail.clone());
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "manifest_invalid", detail) }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "manifest_invalid", detail).with(|refusal| refusal.errors = errors)
     }
 
     /// Where the errors of a change point, when the body is one of the app's objects.
@@ -150,31 +168,31 @@ impl Failure {
 
     /// As a problem.
     pub fn into_response(self, request_id: &str) -> Response<Body> {
+        let refusal = *self.0;
         let problem = Problem {
-            r#type: format!("https://bascule.dev/problems/{}", self.code),
-            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail,
+            r#type: format!("https://bascule.dev/problems/{}", refusal.code),
+            title: refusal.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: refusal.status.as_u16(),
+            detail: refusal.detail,
             instance: request_id.to_owned(),
-            code: self.code.to_owned(),
-            hint: self.hint,
-            errors: self.errors,
-            current: self.current,
+            code: refusal.code.to_owned(),
+            hint: refusal.hint,
+            errors: refusal.errors,
+            current: refusal.current,
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = refusal.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if refusal.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bascule\""));
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = refusal.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        for (name, text) in [
-            (header::ETAG, self.revision.map(|revision| format!("\"{revision}\""))),
-            (header::ALLOW, self.allow),
-        ] {
+        for (name, text) in
+            [(header::ETAG, refusal.revision.map(|revision| format!("\"{revision}\""))), (header::ALLOW, refusal.allow)]
+        {
             if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
                 headers.insert(name, value);
             }
@@ -203,7 +221,7 @@ impl From<ServiceError> for Failure {
             ServiceError::Stale { expected, actual, current } => Self::stale(&expected, actual, current),
             ServiceError::Faults(faults) => Self::of_faults(faults, None),
             ServiceError::Refused { code, detail, hint } => {
-                Self { hint, ..Self::new(StatusCode::CONFLICT, code, detail) }
+                Self::new(StatusCode::CONFLICT, code, detail).with(|refusal| refusal.hint = hint)
             }
             ServiceError::Forbidden { .. } => Self::forbidden(detail),
             ServiceError::Rollback(error) => match error {
@@ -217,7 +235,11 @@ impl From<ServiceError> for Failure {
             },
             ServiceError::Corrupt { detail } => {
                 tracing::error!(detail, "the store holds something that cannot be read");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_corrupt", "the store holds something that cannot be read")
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "store_corrupt",
+                    "the store holds something that cannot be read",
+                )
             }
         }
     }

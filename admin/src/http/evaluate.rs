@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::error::Failure;
-use super::operation::{Access, Answer, Gives, IfMatch, Operation, Takes};
+use super::operation::{Access, Answer, Gives, IfMatch, Operation, Takes, schema_of};
 use super::reply::Reply;
 use crate::ids;
 use crate::principal::Role;
@@ -23,11 +23,11 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation {
     summary: "Decides for one context or many, with the trace of every step.",
     access: Access::environment(Role::Viewer),
     query: &[],
-    body: Takes::Json(|schemas| schemas.subschema_for::<EvaluateRequest>()),
+    body: Takes::Json(schema_of::<EvaluateRequest>),
     answers: &[Answer {
         status: 200,
         help: "A decision for each context, in their order.",
-        body: Gives::Json(|schemas| schemas.subschema_for::<EvaluateAnswer>()),
+        body: Gives::Json(schema_of::<EvaluateAnswer>),
     }],
     if_match: IfMatch::No,
     handler: |call| Box::pin(decide(call)),

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::error::Failure;
 use super::objects;
 use super::operation::{
-    Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, Query, QueryKind, REASON, Takes,
+    Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, Query, QueryKind, REASON, Takes, schema_of,
 };
 use super::reply::Reply;
 use crate::model::At;
@@ -17,7 +17,7 @@ use crate::store::rows::Kind;
 use admin_api::answers::StaleFlag;
 use admin_api::objects::{FlagBody, Named, NewFlag, Page};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<FlagBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<FlagBody>>);
 const PATH: &str = "/api/v1/apps/{app}/flags/{flag}";
 /// Days after which a flag that does the same for everybody is stale, when nobody says how many.
 const STALE_DAYS: u32 = 30;
@@ -32,13 +32,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
         query: &[
             CURSOR,
             LIMIT,
-            Query { name: "archived", kind: QueryKind::Flag, help: "`true` lists archived flags only; by default the others." },
+            Query {
+                name: "archived",
+                kind: QueryKind::Flag,
+                help: "`true` lists archived flags only; by default the others.",
+            },
         ],
         body: Takes::Nothing,
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<FlagBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<FlagBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -50,7 +54,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Makes a flag. It is off everywhere until its targeting is set.",
         access: Access::some_of_app(Role::Editor),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<NewFlag>()),
+        body: Takes::Json(schema_of::<NewFlag>),
         answers: &[
             Answer { status: 200, help: "In a dry run what would change.", body: ONE },
             Answer { status: 201, help: "The flag.", body: ONE },
@@ -66,11 +70,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         access: Access::all_of_app(Role::Viewer),
         query: &[Query { name: "days", kind: QueryKind::Number(0, 3650), help: "For so many days; by default 30." }],
         body: Takes::Nothing,
-        answers: &[Answer {
-            status: 200,
-            help: "All of them.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<StaleFlag>>()),
-        }],
+        answers: &[Answer { status: 200, help: "All of them.", body: Gives::Json(schema_of::<Page<StaleFlag>>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(stale(call)),
     },
@@ -93,7 +93,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Changes a flag by a merge patch (RFC 7396).",
         access: Access::all_of_app(Role::Editor),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<FlagBody>()),
+        body: Takes::Json(schema_of::<FlagBody>),
         answers: &[Answer { status: 200, help: "The flag, or in a dry run what would change.", body: ONE }],
         if_match: IfMatch::Required,
         handler: |call| Box::pin(update(call)),
@@ -126,9 +126,8 @@ async fn create(call: Call) -> Result<Reply, Failure> {
     let Some(object) = document.as_object_mut() else {
         return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "type_mismatch", "a flag is an object"));
     };
-    let key = match object.remove("key") {
-        Some(Value::String(key)) => key,
-        _ => return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "key_missing", "a flag needs a key, a text")),
+    let Some(Value::String(key)) = object.remove("key") else {
+        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "key_missing", "a flag needs a key, a text"));
     };
     objects::change_one(&call, At::flag(&key), key.clone(), move |_, before| match before {
         Some(_) => Err(ServiceError::Exists { what: "flag", key }.into()),

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::middleware::Next;
-use axum::response::IntoResponse as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::call::Call;
@@ -85,13 +84,11 @@ pub(super) async fn not_found(request: Request<Body>) -> Response<Body> {
 
 /// A path, and not this method.
 pub(super) async fn wrong_method(matched: axum::extract::MatchedPath, request: Request<Body>) -> Response<Body> {
-    let methods: Vec<&str> =
-        all().filter(|operation| operation.path == matched.as_str()).map(|operation| operation.method.as_str()).collect();
-    if request.method() == Method::OPTIONS && matched.as_str().starts_with("/ofrep/") {
-        return super::ofrep::preflight(&request).into_response();
-    }
-    let failure =
-        Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "this path has no such method");
+    let methods: Vec<&str> = all()
+        .filter(|operation| operation.path == matched.as_str())
+        .map(|operation| operation.method.as_str())
+        .collect();
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "this path has no such method");
     failure.allow(methods.join(", ")).into_response(&request_id(&request))
 }
 
@@ -108,11 +105,15 @@ pub(super) async fn through(
         Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests are under way", seconds)
     })?;
     let peer = request.extensions().get::<Peer>().copied();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let principal = authorised(shared, operation, &params, &parts.headers, peer).await?;
     let query = query(operation, parts.uri.query().unwrap_or_default())?;
     check_media_type(operation, &parts.headers)?;
     let body = read(operation.body, &parts.headers, body).await?;
+    parts.headers.remove(super::ofrep::QUERY);
+    if let Some(raw) = parts.uri.query().and_then(|raw| HeaderValue::from_str(raw).ok()) {
+        parts.headers.insert(super::ofrep::QUERY, raw);
+    }
     let call = Call {
         shared: Arc::clone(shared),
         operation,
@@ -156,12 +157,7 @@ async fn authorised(
     let principal = recognised.ok_or_else(Failure::unauthenticated)?;
     let is_machine = operation.path.starts_with("/edge/") || operation.path.starts_with("/ofrep/");
     if !is_machine && !shared.buckets.take(&principal.id) {
-        return Err(Failure::later(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
-            "this token has asked too often",
-            1,
-        ));
+        return Err(Failure::later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "this token has asked too often", 1));
     }
     let param = |name: &str| params.get(name).map_or("", String::as_str);
     if !principal.may(needs, param("app"), param("env")) {
@@ -215,7 +211,7 @@ fn check_media_type(operation: &Operation, headers: &HeaderMap) -> Result<(), Fa
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = sent.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let is_good = match operation.body {
-        Takes::Nothing => true,
+        Takes::Nothing | Takes::Ofrep => true,
         Takes::Json(_) => essence.as_deref() == Some("application/json"),
         Takes::OptionalJson(_) => essence.is_none() || essence.as_deref() == Some("application/json"),
         Takes::Manifest => matches!(

@@ -159,9 +159,8 @@ pub(super) async fn change_one(
             let entry = app.entry(&place);
             existed = entry.is_some();
             let current = entry.map(|entry| (entry.revision, shown(&key, entry)));
-            let edited = call
-                .check_seen(current)
-                .and_then(|()| edit(app, entry.map(|entry| (*entry.document).clone())));
+            let edited =
+                call.check_seen(current).and_then(|()| edit(app, entry.map(|entry| (*entry.document).clone())));
             match edited {
                 Ok(document) => {
                     let mut edits = vec![Edit { at: place.clone(), document }];
@@ -250,11 +249,7 @@ fn change(change: &ObjectChange) -> admin_api::answers::Change {
 
 /// A difference as API v1 tells it.
 pub(super) fn difference(difference: crate::model::diff::Difference) -> admin_api::answers::Difference {
-    admin_api::answers::Difference {
-        pointer: difference.pointer,
-        before: difference.before,
-        after: difference.after,
-    }
+    admin_api::answers::Difference { pointer: difference.pointer, before: difference.before, after: difference.after }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use http::Method;
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::call::Call;
 use super::error::Failure;
@@ -15,6 +15,11 @@ use crate::principal::{Needs, Reach, Role};
 pub type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 /// Describes a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// Describes a type of ours.
+pub fn schema_of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Schema {
+    schemas.subschema_for::<T>()
+}
 
 /// One thing that can be asked for.
 #[derive(Debug)]
@@ -122,6 +127,8 @@ pub enum Takes {
     OptionalJson(SchemaOf),
     /// A `bascule.yaml`, or the same as JSON.
     Manifest,
+    /// An OFREP context, whose type and form OFREP judges itself.
+    Ofrep,
 }
 
 impl Takes {
@@ -131,6 +138,7 @@ impl Takes {
             Self::Nothing => 0,
             Self::Json(_) | Self::OptionalJson(_) => 1 << 20,
             Self::Manifest => 32 << 20,
+            Self::Ofrep => edge_ofrep::MAX_BODY_BYTES,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
@@ -14,7 +14,7 @@ use crate::service::ServiceError;
 use crate::store::rows::Kind;
 use admin_api::objects::{Named, NewRelease, Page, ReleaseBody};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<ReleaseBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<ReleaseBody>>);
 const PATH: &str = "/api/v1/apps/{app}/releases/{release}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -29,7 +29,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<ReleaseBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<ReleaseBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -41,7 +41,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Registers a release. The same again is no mistake; another content under its id is.",
         access: Access::some_of_app(Role::Editor),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<NewRelease>()),
+        body: Takes::Json(schema_of::<NewRelease>),
         answers: &[
             Answer { status: 200, help: "It was registered before, or what a dry run would change.", body: ONE },
             Answer { status: 201, help: "The release.", body: ONE },

@@ -4,13 +4,13 @@ use http::{Method, StatusCode};
 
 use super::call::Call;
 use super::error::Failure;
-use super::operation::{Access, Answer, Gives, IfMatch, Operation, Takes};
+use super::operation::{Access, Answer, Gives, IfMatch, Operation, Takes, schema_of};
 use super::reply::Reply;
 use crate::principal::Role;
 use crate::service::rollback::MAX_WAIT_MS;
 use admin_api::answers::{RollbackAnswer, RollbackRequest};
 
-const ANSWER: Gives = Gives::Json(|schemas| schemas.subschema_for::<RollbackAnswer>());
+const ANSWER: Gives = Gives::Json(schema_of::<RollbackAnswer>);
 
 pub(super) const OPERATIONS: &[Operation] = &[Operation {
     id: "rollback",
@@ -19,9 +19,13 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation {
     summary: "Takes traffic back at once and waits until every connected edge has acknowledged it.",
     access: Access::environment(Role::Operator),
     query: &[],
-    body: Takes::Json(|schemas| schemas.subschema_for::<RollbackRequest>()),
+    body: Takes::Json(schema_of::<RollbackRequest>),
     answers: &[
-        Answer { status: 200, help: "Every edge has acknowledged: no request reaches the release any more.", body: ANSWER },
+        Answer {
+            status: 200,
+            help: "Every edge has acknowledged: no request reaches the release any more.",
+            body: ANSWER,
+        },
         Answer { status: 202, help: "It is published; the missing edges had not acknowledged in time.", body: ANSWER },
     ],
     if_match: IfMatch::No,

@@ -5,14 +5,14 @@ use http::Method;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
 use crate::store::rows::Kind;
 use admin_api::objects::{Named, Page, SegmentBody};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<SegmentBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<SegmentBody>>);
 const PATH: &str = "/api/v1/apps/{app}/segments/{segment}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -27,7 +27,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<SegmentBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<SegmentBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -51,7 +51,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Makes a segment, or replaces it, in all environments at once.",
         access: Access::some_of_app(Role::Editor),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<SegmentBody>()),
+        body: Takes::Json(schema_of::<SegmentBody>),
         answers: &[
             Answer { status: 200, help: "The segment, or in a dry run what would change.", body: ONE },
             Answer { status: 201, help: "The new segment.", body: ONE },

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, Gives, IfMatch, LIMIT, Operation, Takes};
+use super::operation::{Access, Answer, CURSOR, Gives, IfMatch, LIMIT, Operation, Takes, schema_of};
 use super::reply::Reply;
 use crate::ids;
 use crate::model::diff::diff;
@@ -31,7 +31,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<SnapshotHead>>()),
+            body: Gives::Json(schema_of::<Page<SnapshotHead>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -44,11 +44,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         access: Access::environment(Role::Viewer),
         query: &[],
         body: Takes::Nothing,
-        answers: &[Answer {
-            status: 200,
-            help: "The snapshot.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Snapshot>()),
-        }],
+        answers: &[Answer { status: 200, help: "The snapshot.", body: Gives::Json(schema_of::<Snapshot>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(get(call)),
     },
@@ -60,11 +56,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         access: Access::environment(Role::Viewer),
         query: &[],
         body: Takes::Nothing,
-        answers: &[Answer {
-            status: 200,
-            help: "The differences.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<SnapshotDiff>()),
-        }],
+        answers: &[Answer { status: 200, help: "The differences.", body: Gives::Json(schema_of::<SnapshotDiff>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(compare(call)),
     },
@@ -75,12 +67,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Publishes an old snapshot again, as the next number. The next change publishes what the objects say.",
         access: Access::environment(Role::Operator),
         query: &[],
-        body: Takes::Json(|schemas| schemas.subschema_for::<Republish>()),
-        answers: &[Answer {
-            status: 201,
-            help: "The new number.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<SnapshotRef>()),
-        }],
+        body: Takes::Json(schema_of::<Republish>),
+        answers: &[Answer { status: 201, help: "The new number.", body: Gives::Json(schema_of::<SnapshotRef>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(republish(call)),
     },

@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes};
+use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::{App, At, Edit};
 use crate::principal::Role;
@@ -14,7 +14,7 @@ use crate::store::rows::Kind;
 use admin_api::answers::{CopyRequest, Outcome};
 use admin_api::objects::{Named, Page, TargetingBody};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<TargetingBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<TargetingBody>>);
 const PATH: &str = "/api/v1/apps/{app}/environments/{env}/flags/{flag}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -29,7 +29,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[Answer {
             status: 200,
             help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Named<TargetingBody>>>()),
+            body: Gives::Json(schema_of::<Page<Named<TargetingBody>>>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
@@ -53,7 +53,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Sets a flag's targeting in an environment. Changed weights move as few units as possible.",
         access: Access::environment(Role::Editor),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<TargetingBody>()),
+        body: Takes::Json(schema_of::<TargetingBody>),
         answers: &[
             Answer { status: 200, help: "The targeting, or in a dry run what would change and who moves.", body: ONE },
             Answer { status: 201, help: "The targeting, the flag's first here.", body: ONE },
@@ -68,11 +68,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Copies a flag's targeting from another environment, by default from the one that this one promotes from.",
         access: Access::environment(Role::Editor),
         query: &[DRY_RUN],
-        body: Takes::OptionalJson(|schemas| schemas.subschema_for::<CopyRequest>()),
+        body: Takes::OptionalJson(schema_of::<CopyRequest>),
         answers: &[Answer {
             status: 200,
             help: "What changed, or would change.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Outcome>()),
+            body: Gives::Json(schema_of::<Outcome>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(copy(call)),
@@ -110,15 +110,17 @@ fn exists(app: &App, environment: &str, flag: &str) -> Result<(), ServiceError> 
 }
 
 async fn copy(call: Call) -> Result<Reply, Failure> {
-    let request: CopyRequest = if call.body.is_empty() { CopyRequest { from: None, reason: None } } else { call.typed()? };
+    let request: CopyRequest =
+        if call.body.is_empty() { CopyRequest { from: None, reason: None } } else { call.typed()? };
     let (environment, flag) = (call.param("env").to_owned(), call.param("flag").to_owned());
     let principal = call.principal()?.clone();
     let intent = Intent {
         reason: request.reason.clone().unwrap_or_default(),
-        ..call.intent(At::targeting(&environment, &flag))
+        ..call.intent(&At::targeting(&environment, &flag))
     };
     let app_name = call.param("app").to_owned();
-    let committed = call.shared.control.change(&call.actor(), intent, move |app| {
+    let actor = call.actor();
+    let committed = call.shared.control.change(&actor, intent, move |app| {
         exists(app, &environment, &flag)?;
         let before = || app.environment(&environment)?.promotes_from.as_ref().map(|name| name.as_str().to_owned());
         let from = request.from.or_else(before).ok_or_else(|| ServiceError::Refused {
@@ -131,7 +133,8 @@ async fn copy(call: Call) -> Result<Reply, Failure> {
             return Err(ServiceError::Forbidden { role: Role::Viewer.as_str(), place: format!("in {from}") });
         }
         let source = app.entry(&At::targeting(&from, &flag));
-        let source = source.ok_or_else(|| ServiceError::not_found("targeting of the flag", &format!("{flag} in {from}")))?;
+        let source =
+            source.ok_or_else(|| ServiceError::not_found("targeting of the flag", &format!("{flag} in {from}")))?;
         let mut document = (*source.document).clone();
         // Buckets of another environment hash other units: only the shares are copied.
         forget_ranges(&mut document);
@@ -142,7 +145,7 @@ async fn copy(call: Call) -> Result<Reply, Failure> {
 }
 
 fn forget_ranges(document: &mut serde_json::Value) {
-    let mut forget = |serve: &mut serde_json::Value| {
+    let forget = |serve: &mut serde_json::Value| {
         if let Some(object) = serve.as_object_mut() {
             object.remove("ranges");
         }

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::call::Call;
 use super::error::Failure;
-use super::operation::{Access, Answer, CURSOR, Gives, IfMatch, LIMIT, Operation, Takes};
+use super::operation::{Access, Answer, CURSOR, Gives, IfMatch, LIMIT, Operation, Takes, schema_of};
 use super::reply::Reply;
 use crate::principal::Role;
 use admin_api::access::{MintedToken, NewToken, Token};
@@ -19,11 +19,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         access: Access::everything(Role::Admin),
         query: &[CURSOR, LIMIT],
         body: Takes::Nothing,
-        answers: &[Answer {
-            status: 200,
-            help: "A part of the list.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<Page<Token>>()),
-        }],
+        answers: &[Answer { status: 200, help: "A part of the list.", body: Gives::Json(schema_of::<Page<Token>>) }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(list(call)),
     },
@@ -34,11 +30,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Makes a token. Its text is in this answer and nowhere else.",
         access: Access::anywhere(Role::Admin),
         query: &[],
-        body: Takes::Json(|schemas| schemas.subschema_for::<NewToken>()),
+        body: Takes::Json(schema_of::<NewToken>),
         answers: &[Answer {
             status: 201,
             help: "The token with its text.",
-            body: Gives::Json(|schemas| schemas.subschema_for::<MintedToken>()),
+            body: Gives::Json(schema_of::<MintedToken>),
         }],
         if_match: IfMatch::No,
         handler: |call| Box::pin(create(call)),

@@ -5,14 +5,14 @@ use http::Method;
 use super::call::Call;
 use super::error::Failure;
 use super::objects;
-use super::operation::{Access, Answer, DRY_RUN, Gives, IfMatch, Operation, REASON, Takes};
+use super::operation::{Access, Answer, DRY_RUN, Gives, IfMatch, Operation, REASON, Takes, schema_of};
 use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
 use crate::service::ServiceError;
 use admin_api::objects::{Named, TrafficBody};
 
-const ONE: Gives = Gives::Json(|schemas| schemas.subschema_for::<Named<TrafficBody>>());
+const ONE: Gives = Gives::Json(schema_of::<Named<TrafficBody>>);
 const PATH: &str = "/api/v1/apps/{app}/environments/{env}/traffic";
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -35,7 +35,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "Sets slots, weights and routing rules of an environment.",
         access: Access::environment(Role::Operator),
         query: &[DRY_RUN, REASON],
-        body: Takes::Json(|schemas| schemas.subschema_for::<TrafficBody>()),
+        body: Takes::Json(schema_of::<TrafficBody>),
         answers: &[
             Answer { status: 200, help: "The traffic, or in a dry run what would change.", body: ONE },
             Answer { status: 201, help: "The traffic, the environment's first.", body: ONE },

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::app::{App, Keys};
 use super::{At, Fault};
 
-/// Stands in the active slot of an environment that has no release yet, so that its flags can be checked and evaluated.
-/// Such an environment is never published.
+/// Stands in the active slot of an environment that has no release, so that its flags can be checked and evaluated. Such
+/// an environment is published only if it has no hosts: then it is one of flags alone, and nothing is ever routed by it.
 const NO_RELEASE: &str = "none";
 /// Nothing listens there, and nothing is ever sent.
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -28,7 +28,7 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// Stands for everything in `wire`.
     pub content: [u8; 32],
-    /// Whether an edge could serve it: some release is in the active slot.
+    /// Whether an edge could serve it: some release is in the active slot, or there is nothing to route.
     pub is_complete: bool,
 }
 
@@ -41,10 +41,11 @@ pub(super) fn build(app: &App, name: &EnvironmentName, keys: &Keys) -> Result<Bu
         vec![Fault::whole(at(), "bucketing_key_missing", format!("the id of the bucketing key is not one: {rule}"))]
     })?;
     let mut traffic = parts.traffic.clone();
-    let is_complete = traffic.slots.blue.is_some() || traffic.slots.green.is_some();
+    let has_release = traffic.slots.blue.is_some() || traffic.slots.green.is_some();
+    let is_complete = has_release || parts.edge.hosts.is_empty();
     let mut releases: std::collections::BTreeMap<ReleaseId, ReleaseWire> =
         reachable(&traffic).into_iter().filter_map(|id| Some((id.clone(), app.releases.get(id)?.clone()))).collect();
-    if !is_complete && let Ok(id) = ReleaseId::new(NO_RELEASE) {
+    if !has_release && let Ok(id) = ReleaseId::new(NO_RELEASE) {
         traffic.slots.blue = Some(id.clone());
         traffic.active = edge_engine::Slot::Blue;
         releases.insert(id, nowhere());

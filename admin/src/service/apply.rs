@@ -113,8 +113,12 @@ fn check_releases(app: &App, edits: &[Edit]) -> Result<(), ServiceError> {
     });
     let faults: Vec<Fault> = changed
         .map(|edit| {
-            let detail = format!("the release \"{}\" is registered with another content and never changes", edit.at.key);
-            Fault { hint: Some("register a new id".to_owned()), ..Fault::whole(edit.at.clone(), "release_immutable", detail) }
+            let detail =
+                format!("the release \"{}\" is registered with another content and never changes", edit.at.key);
+            Fault {
+                hint: Some("register a new id".to_owned()),
+                ..Fault::whole(edit.at.clone(), "release_immutable", detail)
+            }
         })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::Faults(faults)) }

@@ -1,12 +1,13 @@
 //! The one way to change an app: read it, edit it, check it, write it with its audit entry and snapshots, publish.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edge_engine::AppName;
 use serde_json::{Value, json};
 
 use super::publish::{self, Ready};
-use super::{Actor, Cached, Control, ServiceError};
+use super::{Actor, Cached, Control, Published, ServiceError};
 use crate::ids;
 use crate::model::app::Keys;
 use crate::model::weights::Move;
@@ -76,7 +77,8 @@ impl Control {
         if let Some(fault) = self.taken_host(&mut tx, &app, &changes).await? {
             return Err(ServiceError::Faults(vec![fault]));
         }
-        let ready = publish::ready(&cached, built);
+        let known = known(&mut tx, &cached, &app).await?;
+        let ready = publish::ready(&known, built);
         let is_empty = changes.is_empty() && ready.is_empty();
         if intent.dry_run || is_empty {
             let snapshots = ready.iter().map(|one| (one.environment().to_owned(), one.number())).collect();
@@ -107,7 +109,7 @@ impl Control {
         app: &App,
         ready: Vec<Ready>,
         (now, audit): (i64, i64),
-    ) -> Result<(Vec<Publication>, Arc<std::collections::BTreeMap<String, super::Published>>), ServiceError> {
+    ) -> Result<(Vec<Publication>, Arc<BTreeMap<String, Published>>), ServiceError> {
         let mut published = (*cached.published).clone();
         published.retain(|environment, _| app.environment(environment).is_some());
         let mut publications = Vec::new();
@@ -155,8 +157,7 @@ impl Control {
 
 fn shared_host(app: &App, other: &App) -> Option<Fault> {
     let hosts = other.environments().flat_map(|(name, parts)| parts.edge.hosts.iter().map(move |host| (name, host)));
-    let taken: std::collections::BTreeMap<String, _> =
-        hosts.map(|(name, host)| (host.to_ascii_lowercase(), name)).collect();
+    let taken: BTreeMap<String, _> = hosts.map(|(name, host)| (host.to_ascii_lowercase(), name)).collect();
     app.environments().find_map(|(environment, parts)| {
         parts.edge.hosts.iter().enumerate().find_map(|(index, host)| {
             let owner = taken.get(&host.to_ascii_lowercase())?;
@@ -181,12 +182,21 @@ fn with_new_keys(cached: &Cached, edits: &[Edit]) -> Result<Keys, ServiceError> 
 
 fn new_key(app: &AppName, environment: &str) -> EnvironmentKey {
     let id = format!("k-{}", ids::hex(&ids::random::<4>()));
-    EnvironmentKey {
-        app: app.as_str().to_owned(),
-        environment: environment.to_owned(),
-        id,
-        key: ids::random_id(),
+    EnvironmentKey { app: app.as_str().to_owned(), environment: environment.to_owned(), id, key: ids::random_id() }
+}
+
+/// What every environment last published, also one that was deleted once and is made again: its numbers go on.
+async fn known(tx: &mut WriteTx, cached: &Cached, app: &App) -> Result<BTreeMap<String, Published>, ServiceError> {
+    let mut known = (*cached.published).clone();
+    for (environment, _) in app.environments() {
+        if !known.contains_key(environment.as_str())
+            && let Some(last) = tx.latest_snapshot(app.name().as_str(), environment.as_str()).await?
+        {
+            let published = Published { number: last.number, sha256: last.sha256, content: None };
+            known.insert(environment.as_str().to_owned(), published);
+        }
     }
+    Ok(known)
 }
 
 async fn write_keys(tx: &mut WriteTx, cached: &Cached, keys: &Keys, app: &App) -> Result<(), ServiceError> {
@@ -227,7 +237,7 @@ async fn write_objects(
     Ok(())
 }
 
-fn entry(actor: &Actor, intent: &Intent, changes: &[ObjectChange], now: i64) -> NewAudit {
+pub(super) fn entry(actor: &Actor, intent: &Intent, changes: &[ObjectChange], now: i64) -> NewAudit {
     let changes: Value = changes
         .iter()
         .map(|change| {

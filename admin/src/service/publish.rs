@@ -1,15 +1,18 @@
 //! Snapshots: numbered, signed, kept, and handed to the edges.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use edge_engine::wire::SnapshotWire;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::{Cached, Control, Intent, Published};
+use super::{Actor, Cached, Control, Intent, Published, ServiceError};
 use crate::ids;
 use crate::model::Built;
 use crate::signing::Signer;
-use crate::store::Notice;
 use crate::store::rows::Publication;
+use crate::store::{Notice, Reads as _};
 
 /// Another process has published.
 pub(crate) const TOPIC_PUBLISHED: &str = "published";
@@ -23,9 +26,9 @@ pub(super) struct Ready {
 }
 
 /// Those of the built snapshots that say something else than what was last published.
-pub(super) fn ready(cached: &Cached, built: Vec<Built>) -> Vec<Ready> {
+pub(super) fn ready(published: &BTreeMap<String, Published>, built: Vec<Built>) -> Vec<Ready> {
     let ready = built.into_iter().filter(|built| built.is_complete).filter_map(|built| {
-        let last = cached.published.get(built.environment.as_str());
+        let last = published.get(built.environment.as_str());
         if last.is_some_and(|last| last.content == Some(built.content)) {
             return None;
         }
@@ -98,12 +101,20 @@ impl Control {
     /// Tells the edges, and the other processes on this store, what was committed.
     pub(super) async fn announce(&self, intent: &Intent, revision: i64, publications: Vec<Publication>) {
         let sequence = publications.iter().map(|one| one.sequence).max();
+        // Which tokens reach an environment is told once it has a snapshot.
+        let is_other_set = publications.iter().any(|one| one.number == 1 || one.document.is_none());
         for publication in publications {
             let keys = self.apps().get(&publication.app).map(|cached| cached.keys.clone());
             let key = keys.and_then(|keys| keys.get(&publication.environment).cloned());
             self.hub.publish(&publication, key.as_ref());
         }
         self.hub.changed(&intent.app, &intent.environment, intent.operation, &intent.subject, revision);
+        if is_other_set && let Err(error) = self.refresh_access().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "edges were not told the OFREP tokens of a new environment"
+            );
+        }
         if self.store.is_shared() {
             let body = json!({"process": self.hub.process(), "sequence": sequence, "app": intent.app,
                 "environment": intent.environment, "operation": intent.operation, "subject": intent.subject,
@@ -115,9 +126,56 @@ impl Control {
         }
     }
 
+    /// Publishes an old snapshot again, as the next number.
+    pub async fn republish(
+        &self,
+        actor: &Actor,
+        app: &str,
+        environment: &str,
+        old: Publication,
+        reason: String,
+    ) -> Result<i64, ServiceError> {
+        let mut tx = self.store.write().await?;
+        let cached = self.app_in(&mut tx, app).await?;
+        let last = cached.published.get(environment);
+        let last = last.ok_or_else(|| ServiceError::not_found("environment", environment))?;
+        let wire = edge_engine::parse(old.document.as_deref().unwrap_or_default().as_bytes());
+        let wire = wire.map_err(|_| ServiceError::Corrupt { detail: format!("snapshot {}", old.number) })?;
+        let (_, key) =
+            cached.keys.get(environment).ok_or_else(|| ServiceError::not_found("environment", environment))?;
+        edge_engine::check(wire.clone(), key).map_err(|problems| ServiceError::Refused {
+            code: "snapshot_unfit",
+            detail: format!(
+                "snapshot {} does not pass the check any more: {}",
+                old.number,
+                problems.first().map_or_else(String::new, ToString::to_string)
+            ),
+            hint: None,
+        })?;
+        let intent = Intent {
+            app: app.to_owned(),
+            environment: environment.to_owned(),
+            operation: "republishSnapshot",
+            subject: format!("environments/{environment}/snapshots/{}", old.number),
+            reason,
+            ..Intent::default()
+        };
+        let now = ids::now_ms();
+        let audit = tx.append_audit(super::change::entry(actor, &intent, &[], now)).await?;
+        let (publication, state) = Ready::again(wire, last).sign(app, now, audit.sequence, &self.signer);
+        let revision = tx.next_revision().await?;
+        let publication = tx.publish(publication).await?;
+        tx.commit().await?;
+        let mut published = (*cached.published).clone();
+        published.insert(environment.to_owned(), state);
+        self.remember(&Arc::new(Cached { published: Arc::new(published), ..(*cached).clone() }));
+        let number = publication.number;
+        self.announce(&intent, revision, vec![publication]).await;
+        Ok(number)
+    }
+
     /// Hands the hub everything that was published after what it has.
-    pub async fn catch_up(&self) -> Result<(), super::ServiceError> {
-        use crate::store::Reads as _;
+    pub async fn catch_up(&self) -> Result<(), ServiceError> {
         let mut tx = self.store.read().await?;
         loop {
             let page = tx.publications_after(i64::try_from(self.hub.sequence()).unwrap_or(i64::MAX), 100).await?;
@@ -126,7 +184,7 @@ impl Control {
             }
             for publication in page {
                 let row = tx.environment_key(&publication.app, &publication.environment).await?;
-                let key = row.map(|row| Ok::<_, super::ServiceError>((row.id.clone(), super::bucketing_key(&row)?)));
+                let key = row.map(|row| Ok::<_, ServiceError>((row.id.clone(), super::bucketing_key(&row)?)));
                 self.hub.publish(&publication, key.transpose()?.as_ref());
             }
         }

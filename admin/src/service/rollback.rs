@@ -56,8 +56,15 @@ impl Control {
         let wanted = u64::try_from(number).unwrap_or(0);
         let proof = self.hub.prove(&scope, wanted, committed.at, Instant::now() + wait).await;
         tracing::warn!(
-            app, environment, from, to, snapshot.number = number, reason = request.reason,
-            acknowledged = proof.edges.len(), missing = proof.missing.len(), "rolled back"
+            app,
+            environment,
+            from,
+            to,
+            snapshot.number = number,
+            reason = request.reason,
+            acknowledged = proof.edges.len(),
+            missing = proof.missing.len(),
+            "rolled back"
         );
         Ok(RollbackAnswer {
             snapshot: number,

@@ -74,17 +74,15 @@ impl Control {
         let now = ids::now_ms();
         let known = lock(&self.tokens.known).get(sha256).cloned();
         let known = known.filter(|known| Instant::now().saturating_duration_since(known.at) < REMEMBER);
-        let (principal, expires_at) = match known {
-            Some(known) => (known.principal, known.expires_at),
-            None => {
-                let token = self.store.read().await?.token_by_sha256(sha256).await?;
-                let Some(token) = token.filter(|token| token.revoked_at.is_none()) else { return Ok(None) };
-                let principal = Arc::new(principal(&token)?);
-                let known =
-                    Known { principal: Arc::clone(&principal), expires_at: token.expires_at, at: Instant::now() };
-                lock(&self.tokens.known).insert(sha256.to_owned(), known);
-                (principal, token.expires_at)
-            }
+        let (principal, expires_at) = if let Some(known) = known {
+            (known.principal, known.expires_at)
+        } else {
+            let token = self.store.read().await?.token_by_sha256(sha256).await?;
+            let Some(token) = token.filter(|token| token.revoked_at.is_none()) else { return Ok(None) };
+            let principal = Arc::new(principal(&token)?);
+            let known = Known { principal: Arc::clone(&principal), expires_at: token.expires_at, at: Instant::now() };
+            lock(&self.tokens.known).insert(sha256.to_owned(), known);
+            (principal, token.expires_at)
         };
         if expires_at.is_some_and(|expires| expires <= now) {
             return Ok(None);
@@ -164,11 +162,7 @@ impl Control {
     }
 
     /// The tokens after an id, in order.
-    pub async fn token_page(
-        &self,
-        after: &str,
-        limit: u32,
-    ) -> Result<Vec<admin_api::access::Token>, ServiceError> {
+    pub async fn token_page(&self, after: &str, limit: u32) -> Result<Vec<admin_api::access::Token>, ServiceError> {
         self.store.read().await?.tokens(after, limit).await?.iter().map(shown).collect()
     }
 

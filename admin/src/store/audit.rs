@@ -7,9 +7,9 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::StoreError;
 use super::reads::Reads;
 use super::rows::NewAudit;
-use super::StoreError;
 use crate::ids;
 
 /// Entries that are read at once.
@@ -60,8 +60,19 @@ pub(super) fn hash(sequence: i64, previous: &str, entry: &NewAudit) -> String {
     let mut digest = Sha256::new();
     let (sequence, at) = (sequence.to_string(), at.to_string());
     let fields = [
-        "bascule-audit-v1", previous, &sequence, &at, actor, actor_name, app, environment, operation, subject, reason,
-        request_id, changes,
+        "bascule-audit-v1",
+        previous,
+        &sequence,
+        &at,
+        actor,
+        actor_name,
+        app,
+        environment,
+        operation,
+        subject,
+        reason,
+        request_id,
+        changes,
     ];
     for field in fields {
         digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());

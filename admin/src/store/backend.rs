@@ -7,8 +7,8 @@ use std::str::FromStr as _;
 use std::sync::Once;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyConnection, AnyPool, AnyPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
 
 use super::{Location, StoreError};
 

@@ -34,7 +34,9 @@ pub enum StoreError {
     #[error("the database cannot be brought to this version")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// The tables were made by a later version.
-    #[error("the database has version {found}, and this program knows versions up to {known}: use a later program, or `bascule db down` of that one")]
+    #[error(
+        "the database has version {found}, and this program knows versions up to {known}: use a later program, or `bascule db down` of that one"
+    )]
     Newer {
         /// What it has.
         found: i64,

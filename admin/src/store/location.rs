@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         let location: Location = "postgres://bascule:can@ary@db.example/bascule".parse().expect("a location");
-        assert_eq!(format!("{location} {location:?}"), "postgres://db.example/bascule Location(postgres://db.example/bascule)");
+        assert_eq!(
+            format!("{location} {location:?}"),
+            "postgres://db.example/bascule Location(postgres://db.example/bascule)"
+        );
     }
 
     #[test]

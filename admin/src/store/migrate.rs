@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::any::AnyConnection;
 use sqlx::migrate::{Migrate as _, Migration, MigrationType, Migrator};
-use sqlx::SqlSafeStr as _;
+use sqlx::{AnyConnection, SqlSafeStr as _};
 
 use super::backend::Backend;
 use super::{Location, StoreError};
@@ -74,7 +73,8 @@ fn pairs(backend: &Backend) -> impl Iterator<Item = &'static Pair> {
 
 fn migrator(backend: &Backend) -> Migrator {
     let both = |pair: &'static Pair| {
-        let of = |kind, sql: &'static str| Migration::new(pair.version, pair.name.into(), kind, sql.into_sql_str(), false);
+        let of =
+            |kind, sql: &'static str| Migration::new(pair.version, pair.name.into(), kind, sql.into_sql_str(), false);
         [of(MigrationType::ReversibleUp, pair.up), of(MigrationType::ReversibleDown, pair.down)]
     };
     Migrator::with_migrations(pairs(backend).flat_map(both).collect())

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use sqlx::any::{AnyConnection, AnyRow};
+use sqlx::any::AnyRow;
 use sqlx::query::Query;
-use sqlx::{Any, Row as _, any::AnyArguments};
+use sqlx::{Any, AnyConnection, Row as _, any::AnyArguments};
 
 use super::audit::{self, AuditFilter, AuditVerdict};
 use super::rows::{

@@ -225,17 +225,6 @@ impl std::fmt::Debug for EnvironmentKey {
     }
 }
 
-/// An edge that has been seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EdgeRow {
-    /// Its id.
-    pub id: String,
-    /// JSON: what it said of itself and what it runs.
-    pub document: String,
-    /// Last contact.
-    pub seen_at: i64,
-}
-
 /// What is added to the counters of a flag's variant or a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageDelta {

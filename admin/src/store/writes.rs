@@ -3,9 +3,7 @@
 use sqlx::Executor as _;
 
 use super::reads::{Connected as _, Reads as _};
-use super::rows::{
-    Audit, EnvironmentKey, NewAudit, Object, ObjectId, Publication, Remembered, Token, UsageDelta,
-};
+use super::rows::{Audit, EnvironmentKey, NewAudit, Object, ObjectId, Publication, Remembered, Token, UsageDelta};
 use super::{StoreError, WriteTx, audit};
 
 type Answer<T> = Result<T, StoreError>;
@@ -42,8 +40,7 @@ impl WriteTx {
 
     /// Takes an object away.
     pub async fn delete_object(&mut self, id: &ObjectId, revision: i64) -> Answer<()> {
-        let query =
-            sqlx::query("DELETE FROM object WHERE app = $1 AND kind = $2 AND environment = $3 AND key = $4");
+        let query = sqlx::query("DELETE FROM object WHERE app = $1 AND kind = $2 AND environment = $3 AND key = $4");
         let query = query.bind(&id.app).bind(id.kind.as_str()).bind(&id.environment).bind(&id.key);
         self.run(query).await?;
         self.put_app_revision(&id.app, revision).await

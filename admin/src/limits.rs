@@ -1,0 +1,122 @@
+//! How much may be under way at once, and how often one may ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests under way. Beyond this a request is told to come back: the store has one writer, and a longer queue only
+/// makes everybody's wait longer.
+const REQUESTS: usize = 2_048;
+/// Streams that may be open.
+pub const STREAMS: usize = 20_000;
+/// Requests per second of one token, on average…
+const RATE: f64 = 200.0;
+/// …and at once.
+const BURST: f64 = 400.0;
+/// Wrong tokens from one address: so many at once, then one every ten seconds.
+const FAILURES: f64 = 20.0;
+const FAILURES_RATE: f64 = 0.1;
+/// Names that are remembered; those that were full again are forgotten first.
+const NAMES: usize = 10_000;
+
+/// Counts what is under way.
+#[derive(Debug)]
+pub struct Admission {
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { requests: Arc::new(Semaphore::new(REQUESTS)), streams: Arc::new(Semaphore::new(STREAMS)) }
+    }
+}
+
+impl Admission {
+    /// A place for a request.
+    pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
+    }
+
+    /// A place for a stream.
+    pub fn stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.streams).try_acquire_owned().ok()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+/// Token buckets by name.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    requests: Mutex<HashMap<String, Bucket>>,
+    failures: Mutex<HashMap<String, Bucket>>,
+}
+
+impl Buckets {
+    /// Whether this token may ask now.
+    pub fn take(&self, token: &str) -> bool {
+        spend(&self.requests, token, RATE, BURST, 1.0)
+    }
+
+    /// Whether this address may still try tokens.
+    pub fn failures_left(&self, address: &str) -> bool {
+        spend(&self.failures, address, FAILURES_RATE, FAILURES, 0.0)
+    }
+
+    /// A wrong token came from this address.
+    pub fn failed(&self, address: &str) {
+        spend(&self.failures, address, FAILURES_RATE, FAILURES, 1.0);
+    }
+}
+
+/// Takes from a bucket; whether it held at least one.
+fn spend(buckets: &Mutex<HashMap<String, Bucket>>, name: &str, rate: f64, size: f64, amount: f64) -> bool {
+    let now = Instant::now();
+    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    if buckets.len() >= NAMES {
+        let full_after = Duration::from_secs_f64(size / rate);
+        buckets.retain(|_, bucket| now.saturating_duration_since(bucket.at) < full_after);
+    }
+    if buckets.len() >= NAMES && !buckets.contains_key(name) {
+        return true;
+    }
+    let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { left: size, at: now });
+    let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+    *bucket = Bucket { left: passed.mul_add(rate, bucket.left).min(size), at: now };
+    let has_one = bucket.left >= 1.0;
+    if has_one {
+        bucket.left -= amount;
+    }
+    has_one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_asks_too_often_has_to_wait_and_others_do_not() {
+        let buckets = Buckets::default();
+        let taken = (0..1_000).filter(|_| buckets.take("one")).count();
+        assert!((400..600).contains(&taken), "{taken}");
+        assert!(buckets.take("other"));
+    }
+
+    #[test]
+    fn wrong_tokens_from_an_address_are_few() {
+        let buckets = Buckets::default();
+        for _ in 0..19 {
+            buckets.failed("a");
+        }
+        assert!(buckets.failures_left("a"));
+        buckets.failed("a");
+        assert!(!buckets.failures_left("a") && buckets.failures_left("b"));
+    }
+}

@@ -1,0 +1,106 @@
+//! What the control plane counts, in the exposition format of Prometheus.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::edges::Hub;
+
+/// Seconds, as OpenTelemetry's semantic conventions have them for HTTP.
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    operation: &'static str,
+    code: Code,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Code(u16);
+
+impl EncodeLabelValue for Code {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&u64::from(self.0), encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Place {
+    app: String,
+    environment: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+/// Counters.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    durations: Histogram,
+    edges: Family<State, Gauge>,
+    snapshots: Family<Place, Gauge>,
+    ages: Family<Place, Gauge<f64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("bascule_admin");
+        let requests = Family::default();
+        let durations = Histogram::new(SECONDS);
+        let (edges, snapshots, ages) = (Family::default(), Family::default(), Family::default());
+        registry.register("http_requests", "Requests by operation and status", requests.clone());
+        let help = "Time until the answer began";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, durations.clone());
+        registry.register(
+            "edges",
+            "Edges that are connected, and that are not and were seen in the last day",
+            edges.clone(),
+        );
+        registry.register("snapshot_number", "The newest snapshot of an environment", snapshots.clone());
+        registry.register_with_unit("snapshot_age", "Since the newest snapshot", Unit::Seconds, ages.clone());
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of the program", version);
+        Self { registry, requests, durations, edges, snapshots, ages }
+    }
+}
+
+impl Metrics {
+    /// A request was answered.
+    pub fn answered(&self, operation: &'static str, status: StatusCode, after: Duration) {
+        self.requests.get_or_create(&Answered { operation, code: Code(status.as_u16()) }).inc();
+        self.durations.observe(after.as_secs_f64());
+    }
+
+    /// The text.
+    pub fn render(&self, hub: &Hub, now_ms: i64) -> String {
+        let edges = hub.edges();
+        let connected = edges.iter().filter(|edge| edge.is_connected()).count();
+        for (state, count) in [("connected", connected), ("disconnected", edges.len() - connected)] {
+            self.edges.get_or_create(&State { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (scope, latest) in hub.all_latest() {
+            let place = Place { app: scope.app, environment: scope.environment };
+            self.snapshots.get_or_create(&place).set(i64::try_from(latest.number).unwrap_or(i64::MAX));
+            #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^52")]
+            let age = now_ms.saturating_sub(latest.created_at).max(0) as f64 / 1000.0;
+            self.ages.get_or_create(&place).set(age);
+        }
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

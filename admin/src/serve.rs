@@ -1,0 +1,206 @@
+//! A running control plane: store, signing key, background work and listener, from start to end.
+//!
+//! It owns the order. Starting: what can be refused is refused before anything is bound; a request is taken only when
+//! the edges' snapshots are loaded. Stopping: no new connections, streams say goodbye, what is under way is finished
+//! within the grace, then the store is closed.
+
+mod background;
+mod connection;
+mod timed;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::edges::Hub;
+use crate::http::{Shared, router};
+use crate::principal::{Principal, Role, Scope};
+use crate::service::{Control, ServiceError};
+use crate::signing::{Signer, SigningError};
+use crate::store::{Location, Store, StoreError};
+use crate::token::TokenText;
+
+/// Connections of the whole process.
+const CONNECTIONS: usize = 25_000;
+/// What is under way may take so long to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// The signing key in the state directory.
+const KEY_FILE: &str = "signing.key";
+
+/// What a control plane is started with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the store is.
+    pub database: Location,
+    /// Where the signing key is kept; it is made on the first start.
+    pub state_dir: PathBuf,
+    /// The seed of the signing key, instead of the file.
+    pub signing_key: Option<String>,
+    /// A token that is to exist, with all roles of people.
+    pub bootstrap_token: Option<TokenText>,
+    /// TLS of the listener.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Why a control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The signing key.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The state directory.
+    #[error("cannot make the state directory {path}")]
+    StateDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The listener.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    control: Arc<Control>,
+    shared: Arc<Shared>,
+    accept: CancellationToken,
+    tasks: TaskTracker,
+    /// The first token, when nobody could come in otherwise: to be shown once.
+    pub first_token: Option<TokenText>,
+}
+
+impl Admin {
+    /// Starts everything.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        make(&settings.state_dir)?;
+        let signer = match &settings.signing_key {
+            Some(seed) => Signer::from_seed(seed)?,
+            None => Signer::from_file(&settings.state_dir.join(KEY_FILE))?,
+        };
+        let listener =
+            listen(settings.listen).map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let store = Store::open(&settings.database).await?;
+        let hub = Arc::new(Hub::new(signer.public_key().clone()));
+        let control = Arc::new(Control::new(store, signer, hub));
+        let first_token = first_token(&control, settings.bootstrap_token.as_ref()).await?;
+        control.catch_up().await?;
+        control.refresh_access().await?;
+        let (accept, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shared = Arc::new(Shared {
+            control: Arc::clone(&control),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            admission: crate::limits::Admission::default(),
+            buckets: crate::limits::Buckets::default(),
+            metrics: crate::metrics::Metrics::default(),
+            idempotency: crate::http::idempotency::UnderWay::default(),
+            state_dir: Some(settings.state_dir),
+        });
+        background::start(&control, &accept, &tasks);
+        let service = connection::Service {
+            router: router(&shared),
+            tls: settings.tls.map(TlsAcceptor::from),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            stop: shared.stop.clone(),
+        };
+        let (accepting, connections) = (accept.clone(), tasks.clone());
+        tasks.spawn(async move { connection::accept(listener, service, &accepting, &connections).await });
+        tracing::info!(listen = %address, key = control.signer.public_key().id, "the control plane is up");
+        Ok(Self { address, control, shared, accept, tasks, first_token })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The use-cases, for whoever is in the same process.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// A token for an edge in the same process. It is in no store and ends with the process.
+    pub fn edge_token(&self) -> TokenText {
+        let text = TokenText::mint();
+        let scope = Scope { app: "*".to_owned(), environment: "*".to_owned(), role: Role::Edge };
+        let principal =
+            Principal { id: "this-process".to_owned(), name: "this process".to_owned(), scopes: vec![scope] };
+        self.control.tokens.admit(&text, principal);
+        text
+    }
+
+    /// Ends in the ordinary way.
+    pub async fn stop(self) {
+        self.accept.cancel();
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.tasks.close();
+        let ended = async {
+            self.shared.tasks.wait().await;
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("the control plane ends with requests under way");
+        }
+        self.control.store.clone().close().await;
+    }
+}
+
+fn make(folder: &std::path::Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| StartError::StateDir { path: folder.to_owned(), source })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// The operator's token, or a new one when there is none at all.
+async fn first_token(control: &Control, given: Option<&TokenText>) -> Result<Option<TokenText>, StartError> {
+    if let Some(text) = given {
+        control.bootstrap(text).await?;
+        return Ok(None);
+    }
+    if control.has_tokens().await? {
+        return Ok(None);
+    }
+    let text = TokenText::mint();
+    control.bootstrap(&text).await?;
+    Ok(Some(text))
+}

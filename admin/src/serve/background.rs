@@ -1,0 +1,69 @@
+//! What the control plane does by itself: writing reports and uses of tokens, forgetting, hearing of other processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::idempotency::KEPT_MS;
+use crate::ids;
+use crate::service::publish::TOPIC_PUBLISHED;
+use crate::service::tokens::TOPIC_TOKENS;
+use crate::service::{Control, ServiceError};
+use crate::store::notice::LAGGED;
+
+/// Between two times of writing what may wait.
+const TIDY: Duration = Duration::from_mins(1);
+
+pub(super) fn start(control: &Arc<Control>, stop: &CancellationToken, tasks: &TaskTracker) {
+    let (own, until) = (Arc::clone(control), stop.clone());
+    tasks.spawn(async move { until.run_until_cancelled(own.write_reports()).await });
+    let (own, until) = (Arc::clone(control), stop.clone());
+    tasks.spawn(async move {
+        while until.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
+            said("tidying up", tidy(&own).await);
+        }
+        said("writing the last uses of tokens", tidy(&own).await);
+    });
+    if control.store.is_shared() {
+        let (own, until) = (Arc::clone(control), stop.clone());
+        tasks.spawn(async move { until.run_until_cancelled(listen(&own)).await });
+    }
+}
+
+fn said(what: &str, outcome: Result<(), ServiceError>) {
+    if let Err(error) = outcome {
+        tracing::error!(error = &error as &dyn std::error::Error, what, "background work failed");
+    }
+}
+
+async fn tidy(control: &Control) -> Result<(), ServiceError> {
+    let used = control.tokens.take_used();
+    let mut tx = control.store.write().await?;
+    tx.touch_tokens(&used).await?;
+    tx.forget_remembered(ids::now_ms() - KEPT_MS).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Follows what other processes on the same database do.
+async fn listen(control: &Control) {
+    let mut notices = control.store.notices();
+    loop {
+        let topic = match notices.recv().await {
+            Ok(notice) if notice.body["process"] == control.hub.process() => continue,
+            Ok(notice) => notice.topic,
+            Err(RecvError::Lagged(_)) => LAGGED.to_owned(),
+            Err(RecvError::Closed) => return,
+        };
+        if topic == TOPIC_PUBLISHED || topic == LAGGED {
+            said("following another process", control.catch_up().await);
+            control.hub.changed_elsewhere();
+        }
+        if topic == TOPIC_TOKENS || topic == LAGGED {
+            said("following another process", control.refresh_access().await);
+        }
+    }
+}
