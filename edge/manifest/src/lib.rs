@@ -26,6 +26,8 @@ mod yaml;
 mod tests;
 #[cfg(test)]
 mod tests_of_files;
+#[cfg(test)]
+mod tests_of_weights;
 
 use std::{collections::BTreeMap, sync::Arc};
 
