@@ -13,6 +13,7 @@ mod environment;
 mod fields;
 mod finding;
 mod flag;
+mod flagd;
 mod node;
 mod release;
 mod report;
@@ -37,6 +38,7 @@ use edge_engine::{
 };
 
 pub use finding::{Finding, Position};
+pub use flagd::{FlagdOptions, Imported, Note, NoteKind, import_flagd};
 pub use share::display as display_share;
 pub use write::{Yaml, to_yaml};
 
