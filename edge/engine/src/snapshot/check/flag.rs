@@ -12,7 +12,7 @@ use crate::split::Split;
 
 /// A split of one flag: finding the unit, hashing the longest one, finding its range.
 const SPLIT_STEPS: u64 = 12;
-/// The same with the bucketing of flagd, which takes each of up to eight sources by the byte.
+/// The same with the bucketing of flagd, which hashes the longest salt and unit byte by byte.
 const FLAGD_STEPS: u64 = 150;
 
 impl<'w> Checker<'w> {
