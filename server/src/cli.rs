@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod exit;
 mod gateway;
+mod import;
 mod man;
 mod output;
 mod r#override;
@@ -55,6 +56,8 @@ enum Verb {
     Decide(decide::Args),
     /// Show every effective setting of a gateway, where it came from, and what is wrong.
     Doctor(doctor::Args),
+    /// Turn flag definitions of flagd into a bascule.yaml.
+    Import(import::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
     /// Write a completion script for a shell to stdout.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Decide(args) => decide::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Import(args) => import::run(&args),
         Verb::Override(args) => r#override::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -5,6 +5,7 @@ mod decide;
 mod demo;
 mod documents;
 mod gateway;
+mod import;
 mod overrides;
 
 use tests::binary;

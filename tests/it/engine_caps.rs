@@ -136,6 +136,12 @@ fn parts_of_a_flag() {
         flag_with("fallthrough", json!({"split": list(n, |i| json!({"variant": "on", "from": i, "to": to(i)}))}))
     };
     check_cap(caps::MAX_RANGES, ranges, "/flags/f/fallthrough/split");
+    let weights = |n: usize| {
+        let split = json!({"split": [{"variant": "on", "from": 0, "to": 1}, {"variant": "off", "from": 1, "to": n}]});
+        with(flag_with("fallthrough", split), "/flags/f/algorithm", json!("flagd-v2"))
+    };
+    let place = "/flags/f/fallthrough/split/1";
+    check_cap_as(caps::MAX_WEIGHTS as usize, weights, place, "split_does_not_tile");
 }
 
 #[test]

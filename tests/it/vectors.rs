@@ -5,6 +5,7 @@
 
 mod engines;
 mod file;
+mod flagd;
 
 use std::collections::BTreeSet;
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::error::Failure;
+use super::operation::IfMatch;
 use super::reply::Reply;
 use crate::ids;
 use crate::model::diff::diff;
@@ -159,8 +160,11 @@ pub(super) async fn change_one(
             let entry = app.entry(&place);
             existed = entry.is_some();
             let current = entry.map(|entry| (entry.revision, shown(&key, entry)));
-            let edited =
-                call.check_seen(current).and_then(|()| edit(app, entry.map(|entry| (*entry.document).clone())));
+            let condition = match call.operation.if_match {
+                IfMatch::No => Ok(()),
+                IfMatch::Required | IfMatch::ForExisting => call.check_seen(current),
+            };
+            let edited = condition.and_then(|()| edit(app, entry.map(|entry| (*entry.document).clone())));
             match edited {
                 Ok(document) => {
                     let mut edits = vec![Edit { at: place.clone(), document }];

@@ -5,7 +5,7 @@
 //! other. A document with ranges means exactly these.
 
 use edge_engine::{
-    BUCKETS, VariantKey, reweight,
+    BUCKETS, SIPHASH24_V1, VariantKey, reweight,
     wire::{FlagWire, RangeWire, ServeWire},
 };
 use serde_json::Value;
@@ -26,6 +26,10 @@ pub struct Move {
 /// Gives each split of `document` that says no ranges those that move the fewest units from `before` to `after`, the
 /// same flag as it was and as the document reads alone.
 pub(super) fn keep_ranges(document: &mut Value, before: &FlagWire, after: &FlagWire, variants: &[VariantKey]) {
+    // An imported algorithm's split is a list of weights: its order says who owns which buckets.
+    if [before, after].iter().any(|flag| flag.algorithm != SIPHASH24_V1) {
+        return;
+    }
     for (place, new) in serves(after) {
         let old = serves(before).find(|(other, _)| *other == place).and_then(|(_, old)| old.split);
         let (Some(old), Some(new)) = (old, new.split) else { continue };
@@ -50,7 +54,8 @@ pub(super) fn moves<'a>(
     before: &'a FlagWire,
     after: &'a FlagWire,
 ) -> impl Iterator<Item = Move> + 'a {
-    serves(after).filter_map(move |(rule, new)| {
+    let is_ours = [before, after].iter().all(|flag| flag.algorithm == SIPHASH24_V1);
+    serves(after).filter(move |_| is_ours).filter_map(move |(rule, new)| {
         let (_, old) = serves(before).find(|(place, _)| *place == rule)?;
         let buckets = moved(&ranges(&old)?, &ranges(&new)?);
         (buckets > 0).then(|| Move { flag: flag.to_owned(), environment: environment.to_owned(), rule, buckets })

@@ -82,7 +82,7 @@ pub fn decode_decision(message: &[u8], snapshot: &Snapshot, out: &mut Decision) 
         release,
         reason: route_reason(reason)?,
         rule,
-        bucket: bucket(bits, [b0, b1, b2, b3])?,
+        bucket: bucket(bits, [b0, b1, b2, b3], BUCKETS)?,
         unit,
         renew_pin: bits & RENEW_PIN != 0,
     };
@@ -131,14 +131,14 @@ fn decode_flag(reader: &mut Reader<'_>, snapshot: &Snapshot, index: FlagIndex) -
         variant,
         reason: flag_reason(reason)?,
         rule,
-        bucket: bucket(bits, [b0, b1, b2, b3])?,
+        bucket: bucket(bits, [b0, b1, b2, b3], flag.buckets())?,
         error: error_code(bits >> ERROR_SHIFT)?,
     })
 }
 
-fn bucket(bits: u8, bytes: [u8; 4]) -> Result<Option<u32>, DecodeError> {
+fn bucket(bits: u8, bytes: [u8; 4], buckets: u32) -> Result<Option<u32>, DecodeError> {
     let bucket = (bits & HAS_BUCKET != 0).then_some(u32::from_le_bytes(bytes));
-    if bucket.is_some_and(|bucket| bucket >= BUCKETS) {
+    if bucket.is_some_and(|bucket| bucket >= buckets) {
         return Err(DecodeError::new("a bucket past the last one"));
     }
     Ok(bucket)

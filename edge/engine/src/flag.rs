@@ -7,11 +7,12 @@
 //! 4. the fallthrough: `SPLIT` for a split, else `STATIC` when the flag has neither rules nor
 //!    prerequisites, else `DEFAULT`.
 //!
-//! A split without a unit serves the off variant: `ERROR` with `TARGETING_KEY_MISSING`.
+//! A split without a unit serves the off variant: `ERROR` with `TARGETING_KEY_MISSING`; one with the bucketing of
+//! flagd serves it as `DEFAULT`.
 
 use serde_json::json;
 
-use crate::bucket::Bucketer;
+use crate::bucket::{BUCKETS, Bucketer};
 use crate::condition::Condition;
 use crate::decide::Evaluation;
 use crate::decision::{ErrorCode, FlagIndex, FlagOutcome, FlagReason, RuleIndex, VariantIndex};
@@ -36,7 +37,7 @@ pub struct Flag {
     pub(crate) fallthrough: Serve,
     /// The flag's own unit; `None` = the environment's.
     pub(crate) unit: Option<UnitList>,
-    /// One per source of the unit; empty when nothing is split.
+    /// One per source of the unit; empty when nothing is split, or all as in flagd.
     pub(crate) bucketers: Box<[Bucketer]>,
     /// The outcome, when it is the same for every request.
     pub(crate) decided: Option<FlagOutcome>,
@@ -70,6 +71,16 @@ pub(crate) enum Serve {
     Split(Split),
 }
 
+impl Serve {
+    /// The buckets of a split.
+    fn buckets(&self) -> Option<u32> {
+        match self {
+            Self::Variant(_) => None,
+            Self::Split(split) => Some(split.total()),
+        }
+    }
+}
+
 impl Flag {
     /// The key.
     pub fn key(&self) -> &FlagKey {
@@ -96,6 +107,11 @@ impl Flag {
         self.client_visible
     }
 
+    /// One past the highest bucket of its splits.
+    pub fn buckets(&self) -> u32 {
+        self.served().filter_map(Serve::buckets).max().unwrap_or(BUCKETS)
+    }
+
     /// The id of the rule with this index.
     pub fn rule(&self, index: RuleIndex) -> Option<&RuleId> {
         self.rules.get(usize::from(index.0)).map(|rule| &rule.id)
@@ -108,8 +124,12 @@ impl Flag {
 
     /// Whether some request may need a bucket.
     pub(crate) fn splits(&self) -> bool {
-        matches!(self.fallthrough, Serve::Split(_))
-            || self.rules.iter().any(|rule| matches!(rule.serve, Serve::Split(_)))
+        self.served().any(|serve| serve.buckets().is_some())
+    }
+
+    /// Everything that the flag may serve.
+    fn served(&self) -> impl Iterator<Item = &Serve> {
+        self.rules.iter().map(|rule| &rule.serve).chain([&self.fallthrough])
     }
 
     /// Whether the outcome depends on nothing in the request.
@@ -201,9 +221,7 @@ impl Flag {
             None => evaluation.unit.as_ref(),
         };
         let Some((bucket, source)) = unit.and_then(|unit| Some((unit.bucket(&self.bucketers)?, unit.source))) else {
-            evaluation.trace.leaf(|| json!({"step": "split", "unit": null, "variant": self.key_of(self.off)}));
-            let error = Some(ErrorCode::TargetingKeyMissing);
-            return FlagOutcome { rule, error, ..self.outcome(self.off, FlagReason::Error) };
+            return self.serve_otherwise(split, rule, evaluation);
         };
         let variant = split.owner(bucket);
         let snapshot = evaluation.snapshot;
@@ -213,6 +231,23 @@ impl Flag {
                 "range": {"from": range.start, "to": range.end}, "variant": self.key_of(variant)})
         });
         FlagOutcome { rule, bucket: Some(bucket), ..self.outcome(variant, FlagReason::Split) }
+    }
+
+    /// Serves a split that no prepared hash has a bucket for: one of flagd, or one without a unit.
+    #[cold]
+    #[inline(never)]
+    fn serve_otherwise<T: Trace>(
+        &self,
+        split: &Split,
+        rule: Option<RuleIndex>,
+        evaluation: &mut Evaluation<'_, T>,
+    ) -> FlagOutcome {
+        if let Some(hashed) = &split.flagd {
+            return self.serve_flagd(split, hashed, rule, evaluation);
+        }
+        evaluation.trace.leaf(|| json!({"step": "split", "unit": null, "variant": self.key_of(self.off)}));
+        let error = Some(ErrorCode::TargetingKeyMissing);
+        FlagOutcome { rule, error, ..self.outcome(self.off, FlagReason::Error) }
     }
 
     /// The name of a variant, for traces.

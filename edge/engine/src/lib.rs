@@ -37,6 +37,7 @@ mod context;
 mod decide;
 mod decision;
 mod flag;
+mod flagd;
 mod json;
 pub mod limits;
 mod names;
@@ -62,13 +63,14 @@ pub use decision::{
     VariantIndex,
 };
 pub use flag::{Flag, Variant};
+pub use flagd::{FLAGD_V2, FLAGD_V3, Flagd, Form};
 pub use json::{ContextError, EvaluateOptions, FlagSelection, JsonContext, evaluate, outcomes, write_decision};
 pub use names::{
     AppName, EnvironmentName, FlagKey, InvalidName, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey,
 };
 pub use operator::OPERATORS;
 pub use problem::Problem;
-pub use reweight::{Reweighted, reweight};
+pub use reweight::{Reweighted, reweight, reweight_of};
 pub use snapshot::{Release, Snapshot, check, parse, wire};
 pub use time::{format_rfc3339, parse_rfc3339};
 pub use token::TokenKey;

@@ -75,6 +75,8 @@ pub const MAX_UNIT_SOURCES: usize = 8;
 pub const MAX_UNIT_SOURCES_TOTAL: usize = 64;
 /// Ranges of one split; re-weighting fragments them slowly.
 pub const MAX_RANGES: usize = 1_000;
+/// Sum of the weights of a split with the bucketing of flagd, which has this bound.
+pub const MAX_WEIGHTS: u32 = i32::MAX.unsigned_abs();
 /// Bytes of a salt, an id or another free text that is kept per object.
 pub const MAX_TEXT_BYTES: usize = 256;
 /// Hosts of one environment.

@@ -23,12 +23,18 @@ pub struct Reweighted {
 /// Returns `None` when the weights do not sum up, name a variant twice, or `current` does not tile
 /// all buckets.
 pub fn reweight(current: &[RangeWire], weights: &[(VariantKey, u32)]) -> Option<Reweighted> {
+    reweight_of(BUCKETS, current, weights)
+}
+
+/// [`reweight()`] for another number of buckets: a split with the bucketing of flagd has the sum of its weights.
+/// To move few units its new weights keep that sum; multiplying all of them by one number moves nobody.
+pub fn reweight_of(buckets: u32, current: &[RangeWire], weights: &[(VariantKey, u32)]) -> Option<Reweighted> {
     let sum: u64 = weights.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let twice = weights.iter().enumerate().any(|(i, (key, _))| weights.iter().take(i).any(|(other, _)| other == key));
-    if sum != u64::from(BUCKETS) || twice || !(current.is_empty() || tiles(current)) {
+    if sum != u64::from(buckets) || twice || !(current.is_empty() || tiles(current, buckets)) {
         return None;
     }
-    let (kept, freed) = keep(current, weights);
+    let (kept, freed) = keep(current, weights, buckets);
     let moved = freed.iter().map(|(from, to)| to - from).sum();
     let mut ranges = kept;
     ranges.extend(fill(&ranges, &freed, weights));
@@ -37,13 +43,13 @@ pub fn reweight(current: &[RangeWire], weights: &[(VariantKey, u32)]) -> Option<
     Some(Reweighted { ranges: merge(ranges), moved })
 }
 
-fn tiles(ranges: &[RangeWire]) -> bool {
+fn tiles(ranges: &[RangeWire], buckets: u32) -> bool {
     let mut next = 0;
     ranges.iter().all(|range| {
         let fits = range.from == next && range.to > range.from;
         next = range.to;
         fits
-    }) && next == BUCKETS
+    }) && next == buckets
 }
 
 fn owned(ranges: &[RangeWire], variant: &VariantKey) -> u32 {
@@ -51,9 +57,9 @@ fn owned(ranges: &[RangeWire], variant: &VariantKey) -> u32 {
 }
 
 /// Walks each variant's ranges upwards until its weight is used up; the rest is freed.
-fn keep(current: &[RangeWire], weights: &[(VariantKey, u32)]) -> (Vec<RangeWire>, Vec<(u32, u32)>) {
+fn keep(current: &[RangeWire], weights: &[(VariantKey, u32)], buckets: u32) -> (Vec<RangeWire>, Vec<(u32, u32)>) {
     if current.is_empty() {
-        return (Vec::new(), vec![(0, BUCKETS)]);
+        return (Vec::new(), vec![(0, buckets)]);
     }
     let mut left: Vec<(&VariantKey, u32)> = weights.iter().map(|(key, weight)| (key, *weight)).collect();
     let (mut kept, mut freed) = (Vec::new(), Vec::new());
@@ -156,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn a_split_in_weights_keeps_their_sum() {
+        let first = reweight_of(4, &[], &weights(&[("a", 1), ("b", 3)])).unwrap();
+        assert_eq!(shown(&first.ranges), "a:0..1 b:1..4");
+        let second = reweight_of(4, &first.ranges, &weights(&[("a", 2), ("b", 2)])).unwrap();
+        assert_eq!((shown(&second.ranges).as_str(), second.moved), ("a:0..1 b:1..3 a:3..4", 1));
+        assert_eq!(reweight_of(5, &first.ranges, &weights(&[("a", 2), ("b", 3)])), None);
+    }
+
+    #[test]
     fn bad_input_is_refused() {
         assert_eq!(reweight(&[], &weights(&[("a", 999_999)])), None);
         assert_eq!(reweight(&[], &weights(&[("a", 500_000), ("a", 500_000)])), None);
@@ -186,7 +201,7 @@ mod tests {
             let mut ranges: Vec<RangeWire> = Vec::new();
             for weights in steps {
                 let result = reweight(&ranges, &weights).unwrap();
-                prop_assert!(tiles(&result.ranges));
+                prop_assert!(tiles(&result.ranges, BUCKETS));
                 let growth: u32 = weights.iter().map(|(key, w)| w.saturating_sub(owned(&ranges, key))).sum();
                 prop_assert_eq!(result.moved, if ranges.is_empty() { 0 } else { growth });
                 for (key, weight) in &weights {

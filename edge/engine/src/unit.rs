@@ -174,6 +174,11 @@ impl UnitList {
         })
     }
 
+    /// The values of the sources in order, whatever they are.
+    pub(crate) fn values<'a>(&self, context: &RequestContext<'a>) -> impl Iterator<Item = (UnitIndex, Value<'a>)> {
+        self.entries.iter().map(|entry| (entry.source, context.value(usize::from(entry.attribute))))
+    }
+
     /// The names under which values are hashed, in order.
     pub(crate) fn hashed_names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| &*entry.hashed_as)

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use edge_engine::{
-    EnvironmentName, FlagKey, SIPHASH24_V1, VariantKey,
+    EnvironmentName, FLAGD_V2, FLAGD_V3, FlagKey, SIPHASH24_V1, VariantKey,
+    limits::MAX_WEIGHTS,
     wire::{FlagRuleWire, FlagType, FlagWire, PrerequisiteWire, RangeWire, ServeWire, VariantWire},
 };
 use serde_json::Value;
@@ -28,6 +29,10 @@ const TYPES: [(&str, FlagType); 4] = [
     ("object", FlagType::Object),
 ];
 
+/// Which algorithms there are, and whether their splits are lists of integer weights.
+const ALGORITHMS: [(&str, (&str, bool)); 3] =
+    [(SIPHASH24_V1, (SIPHASH24_V1, false)), (FLAGD_V2, (FLAGD_V2, true)), (FLAGD_V3, (FLAGD_V3, true))];
+
 /// One entry under `flags`.
 #[derive(Debug)]
 pub(super) struct Flag {
@@ -41,6 +46,7 @@ pub(super) struct Flag {
     pub(super) forward: bool,
     pub(super) client_visible: bool,
     pub(super) salt: Option<String>,
+    pub(super) algorithm: &'static str,
     pub(super) unit: Option<Vec<String>>,
     pub(super) prerequisites: Vec<PrerequisiteWire>,
     pub(super) targeting: BTreeMap<EnvironmentName, Targeting>,
@@ -73,12 +79,14 @@ impl Flag {
         let written = fields.optional("variants");
         let variants = variants(entry, written, r#type.unwrap_or(FlagType::Boolean), report);
         let off = off_variant(entry, fields.optional("offVariant"), &variants, declared, report);
-        traffic::algorithm(fields.optional("algorithm"), report);
+        let algorithm = fields.optional("algorithm");
+        let algorithm = algorithm.and_then(|entry| fields::choice(&entry.value, "an algorithm", &ALGORITHMS, report));
+        let (algorithm, weighted) = algorithm.unwrap_or((SIPHASH24_V1, false));
         let forward = fields::boolean(fields.optional("forward"), false, report);
         let client_visible = fields::boolean(fields.optional("clientVisible"), false, report);
         let unit = traffic::unit(fields.optional("unit"), report);
         let prerequisites = condition::prerequisites(fields.optional("prerequisites"), declared, report);
-        let scope = Scope { flag: &entry.key, variants: &variants, off: off.as_ref(), declared };
+        let scope = Scope { flag: &entry.key, variants: &variants, off: off.as_ref(), weighted, declared };
         let targeting = targetings(fields.optional("environments"), &scope, report);
         fields.done(report);
         Some(Self {
@@ -92,6 +100,7 @@ impl Flag {
             forward,
             client_visible,
             salt,
+            algorithm,
             unit,
             prerequisites,
             targeting,
@@ -113,7 +122,7 @@ impl Flag {
             forward: self.forward,
             client_visible: self.client_visible,
             salt: self.salt.clone(),
-            algorithm: SIPHASH24_V1.to_owned(),
+            algorithm: self.algorithm.to_owned(),
             unit: self.unit.clone(),
             prerequisites: prerequisites.unwrap_or(&self.prerequisites).clone(),
             rules: targeting.map(|targeting| targeting.rules.clone()).unwrap_or_default(),
@@ -251,6 +260,8 @@ struct Scope<'a> {
     flag: &'a str,
     variants: &'a Variants,
     off: Option<&'a VariantKey>,
+    /// Whether splits are lists of integer weights.
+    weighted: bool,
     declared: &'a Declared,
 }
 
@@ -350,8 +361,11 @@ fn variant_name(node: &Node, scope: &Scope<'_>, report: &mut Report) -> Option<V
 
 /// Shares in any order, laid out in the order of the variants.
 fn split(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> Option<Vec<RangeWire>> {
+    if scope.weighted {
+        return weights(entry, scope, report);
+    }
     let mut shares: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut sound = true;
+    let mut sound = !matches!(entry.value.kind, Kind::List(_));
     for part in fields::entries(Some(entry), "a split", report) {
         let known = scope.declared.variant(scope.flag, &part.key, part.key_at, report);
         match fields::share(&part.value, "a share", report) {
@@ -369,4 +383,28 @@ fn split(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> Option<Vec<Ra
     let order = scope.variants.list.iter().map(|variant| &variant.key);
     let shares = order.filter_map(|key| Some((key.clone(), *shares.get(key.as_str())?)));
     sound.then(|| share::tile(shares))
+}
+
+/// Integer weights, laid out in the order of the list; a variant may be in it more than once.
+fn weights(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> Option<Vec<RangeWire>> {
+    let items = fields::list(&entry.value, "a split in weights", report);
+    let read = |item| {
+        let mut fields = Fields::of(item, item.at, "a part of a split", report)?;
+        let variant = fields.required("variant", report);
+        let variant = variant.and_then(|entry| variant_name(&entry.value, scope, report));
+        let weight = fields::integer(fields.required("weight", report), report);
+        fields.done(report);
+        variant.zip(weight)
+    };
+    let parts: Vec<_> = items.iter().filter_map(read).collect();
+    if parts.len() < items.len() || !matches!(entry.value.kind, Kind::List(_)) {
+        return None;
+    }
+    let total: u64 = parts.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    if !(1..=u64::from(MAX_WEIGHTS)).contains(&total) {
+        let detail = format!("the weights of a split sum to 1 to {MAX_WEIGHTS}, not {total}");
+        report.add(entry.place(), "split_sum", detail);
+        return None;
+    }
+    Some(share::tile(parts))
 }

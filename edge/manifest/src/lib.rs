@@ -13,6 +13,7 @@ mod environment;
 mod fields;
 mod finding;
 mod flag;
+mod flagd;
 mod node;
 pub mod object;
 mod ranges;
@@ -29,6 +30,8 @@ mod yaml;
 mod tests;
 #[cfg(test)]
 mod tests_of_files;
+#[cfg(test)]
+mod tests_of_weights;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,6 +41,7 @@ use edge_engine::{
 };
 
 pub use finding::{Finding, Position};
+pub use flagd::{FlagdOptions, Imported, Note, NoteKind, import_flagd};
 pub use share::display as display_share;
 pub use show::{Object, Part};
 pub use write::{Yaml, to_yaml};

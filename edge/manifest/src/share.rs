@@ -42,7 +42,7 @@ pub fn display(share: u32) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Lays shares that sum to the whole side by side. Who has none gets no range.
+/// Lays shares or weights side by side. Who has none gets no range.
 pub(super) fn tile(shares: impl IntoIterator<Item = (VariantKey, u32)>) -> Vec<RangeWire> {
     let mut from = 0;
     let mut ranges = Vec::new();

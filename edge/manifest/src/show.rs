@@ -112,6 +112,7 @@ pub(super) fn flag(flag: &Flag) -> Value {
     put_if(&mut map, "forward", flag.forward, true);
     put_if(&mut map, "clientVisible", flag.client_visible, true);
     put(&mut map, "salt", flag.salt.as_ref());
+    put_if(&mut map, "algorithm", flag.algorithm != SIPHASH24_V1, flag.algorithm);
     put(&mut map, "unit", flag.unit.as_ref());
     put_if(&mut map, "prerequisites", !flag.prerequisites.is_empty(), prerequisites(&flag.prerequisites));
     Value::Object(map)
@@ -140,7 +141,10 @@ pub(super) fn targeting(flag: &Flag, targeting: &Targeting) -> Value {
 fn serve(flag: &Flag, served: &ServeWire) -> Map<String, Value> {
     let mut map = Map::new();
     put(&mut map, "serve", served.serve.as_ref());
-    if let Some(ranges) = &served.split {
+    if let Some(ranges) = served.split.as_ref().filter(|_| flag.algorithm != SIPHASH24_V1) {
+        let weight = |range: &RangeWire| json!({"variant": range.variant, "weight": range.to - range.from});
+        map.insert("split".to_owned(), ranges.iter().map(weight).collect());
+    } else if let Some(ranges) = &served.split {
         let share = |key: &str| -> u32 {
             let own = ranges.iter().filter(|range| range.variant.as_str() == key);
             own.map(|range| range.to - range.from).sum()
@@ -280,6 +284,10 @@ flags:
           split: {small: 40, large: 60}
           ranges: [{variant: large, from: 0, to: 600000}, {variant: small, from: 600000, to: 1000000}]
       staging: {fallthrough: odd}
+  imported:
+    algorithm: flagd-v2
+    environments:
+      staging: {fallthrough: {split: [{variant: on, weight: 3}, {variant: off, weight: 4}, {variant: on, weight: 1}]}}
 "#;
 
     /// The objects put together as a document of JSON, which is YAML.

@@ -56,8 +56,8 @@ pub(super) fn traffic(entry: Option<&Entry>, declared: &Declared, report: &mut R
     wire
 }
 
-/// Checks that a split names the only algorithm there is.
-pub(super) fn algorithm(entry: Option<&Entry>, report: &mut Report) {
+/// Checks that the traffic names the only algorithm it has.
+fn algorithm(entry: Option<&Entry>, report: &mut Report) {
     if let Some(entry) = entry {
         fields::choice(&entry.value, "an algorithm", &[(SIPHASH24_V1, ())], report);
     }

@@ -59,7 +59,7 @@ fn outcome_sound(snapshot: &Snapshot, outcome: &FlagOutcome) {
     let flag = snapshot.flag(outcome.flag).expect("the flag is one of the snapshot");
     assert!(flag.variant(outcome.variant).is_some(), "no variant of the flag");
     assert!(outcome.rule.is_none_or(|rule| flag.rule(rule).is_some()), "no rule of the flag");
-    assert!(outcome.bucket.is_none_or(|bucket| bucket < BUCKETS), "no bucket: {:?}", outcome.bucket);
+    assert!(outcome.bucket.is_none_or(|bucket| bucket < flag.buckets()), "no bucket: {:?}", outcome.bucket);
 }
 
 /// Evaluates a context in each way there is. All agree, and all answers are JSON.

@@ -18,6 +18,7 @@ use crate::context::RequestContext;
 use crate::decide::Evaluation;
 use crate::decision::{FlagIndex, ReleaseIndex, VariantIndex};
 use crate::flag::Flag;
+use crate::flagd::{FLAGD_V2, FLAGD_V3, Flagd};
 use crate::limits::{MAX_BULK_COST, MAX_FLAGS, MAX_SEGMENTS};
 use crate::names::{RuleId, SegmentKey};
 use crate::operator::{Keyed, Ledger};
@@ -232,6 +233,9 @@ impl<'w> Checker<'w> {
 
     fn bucketers_of(&self, flag: &Flag, environment: &UnitList) -> Box<[Bucketer]> {
         let wire = self.wire.flags.get(&flag.key);
+        if wire.is_some_and(|wire| Flagd::from_name(&wire.algorithm).is_some()) {
+            return Box::default();
+        }
         let salt = wire.map_or("", |wire| wire.salt.as_ref().unwrap_or(&wire.id));
         let unit = flag.unit.as_ref().unwrap_or(environment);
         unit.hashed_names().map(|source| Bucketer::new(self.key, Domain::Flag, salt, source)).collect()
@@ -313,9 +317,13 @@ fn check_ids(flags: &BTreeMap<crate::FlagKey, FlagWire>, problems: &mut Problems
     }
 }
 
-fn check_algorithm(name: &str, problems: &mut Problems) {
-    if name != SIPHASH24_V1 {
-        problems.at("algorithm", |p| p.add("algorithm_unknown", format!("this edge knows `{SIPHASH24_V1}` only")));
+/// The algorithms of flags; traffic is split by the first of them only.
+const ALGORITHMS: [&str; 3] = [SIPHASH24_V1, FLAGD_V2, FLAGD_V3];
+
+fn check_algorithm(name: &str, known: &[&str], problems: &mut Problems) {
+    if !known.contains(&name) {
+        let detail = format!("`{name:.60}` is no algorithm here; this edge knows {}", known.join(", "));
+        problems.at("algorithm", |p| p.add("algorithm_unknown", detail));
     }
 }
 

@@ -211,7 +211,7 @@ pub struct FlagWire {
     /// Salt of its splits; defaults to `id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
-    /// Bucketing algorithm, `siphash24-v1`.
+    /// Bucketing algorithm, `siphash24-v1`, or `flagd-v2` or `flagd-v3` for a flag that comes from there.
     pub algorithm: String,
     /// Unit sources of its splits; defaults to the environment's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -289,7 +289,8 @@ pub struct ServeWire {
     pub split: Option<Vec<RangeWire>>,
 }
 
-/// The buckets `from ≤ b < to` of a variant. The ranges of a split tile 0 to 1 000 000 in order.
+/// The buckets `from ≤ b < to` of a variant. The ranges of a split tile 0 to 1 000 000 in order; with an algorithm of
+/// flagd 0 to the sum of its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RangeWire {
     /// The variant that owns these buckets.

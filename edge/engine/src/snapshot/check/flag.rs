@@ -1,9 +1,10 @@
 //! Checks of one flag: variants, prerequisites, rules, and what is served.
 
-use super::{Checker, check_algorithm, check_rule_ids, variant_index};
+use super::{ALGORITHMS, Checker, check_algorithm, check_rule_ids, variant_index};
 use crate::condition::{Compiler, Demand};
 use crate::decision::{FlagIndex, VariantIndex};
 use crate::flag::{Flag, Prerequisite, Rule, Serve, Variant};
+use crate::flagd::{Flagd, Hashed};
 use crate::limits::{MAX_PREREQUISITES, MAX_RULES, MAX_TEXT_BYTES, MAX_VARIANT_BYTES, MAX_VARIANT_DEPTH, MAX_VARIANTS};
 use crate::problem::Problems;
 use crate::snapshot::wire::{FlagRuleWire, FlagType, FlagWire, RangeWire};
@@ -11,6 +12,8 @@ use crate::split::Split;
 
 /// A split of one flag: finding the unit, hashing the longest one, finding its range.
 const SPLIT_STEPS: u64 = 12;
+/// The same with the bucketing of flagd, which hashes the longest salt and unit byte by byte.
+const FLAGD_STEPS: u64 = 150;
 
 impl<'w> Checker<'w> {
     pub(super) fn flag(
@@ -20,7 +23,7 @@ impl<'w> Checker<'w> {
         wire: &'w FlagWire,
         problems: &mut Problems,
     ) -> (Option<Flag>, Demand) {
-        check_algorithm(&wire.algorithm, problems);
+        check_algorithm(&wire.algorithm, &ALGORITHMS, problems);
         for (name, text) in [("id", Some(&wire.id)), ("salt", wire.salt.as_ref())] {
             problems.at(name, |problems| text.map(|text| problems.over("bytes of text", text.len(), MAX_TEXT_BYTES)));
         }
@@ -38,7 +41,8 @@ impl<'w> Checker<'w> {
         });
         let mut demand = compiler.demand;
         if wire.fallthrough.split.is_some() || wire.rules.iter().any(|rule| rule.split.is_some()) {
-            demand.cost = demand.cost.saturating_add(SPLIT_STEPS);
+            let steps = if Flagd::from_name(&wire.algorithm).is_some() { FLAGD_STEPS } else { SPLIT_STEPS };
+            demand.cost = demand.cost.saturating_add(steps);
         }
         let (Some(off), Some(fallthrough)) = (off, fallthrough) else { return (None, demand) };
         let flag = Flag {
@@ -98,13 +102,17 @@ fn serve(
         (Some(variant), None) => {
             problems.at("serve", |problems| resolve_variant(flag, variant.as_str(), problems)).map(Serve::Variant)
         }
-        (None, Some(ranges)) => problems
-            .at("split", |problems| {
-                Split::try_new(ranges, problems, |problems, range| {
-                    resolve_variant(flag, range.variant.as_str(), problems)
+        (None, Some(ranges)) => {
+            let salt = flag.salt.as_ref().unwrap_or(&flag.id).as_str();
+            let flagd = Flagd::from_name(&flag.algorithm).map(|algorithm| Hashed { algorithm, salt: salt.into() });
+            problems
+                .at("split", |problems| {
+                    Split::try_new(ranges, flagd, problems, |problems, range| {
+                        resolve_variant(flag, range.variant.as_str(), problems)
+                    })
                 })
-            })
-            .map(Serve::Split),
+                .map(Serve::Split)
+        }
         _ => {
             problems.add("serve_form", "exactly one of `serve` and `split` says what is served");
             None

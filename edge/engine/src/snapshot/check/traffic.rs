@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{Checker, check_algorithm, check_rule_ids};
-use crate::bucket::{BUCKETS, Bucketer, Domain};
+use crate::bucket::{BUCKETS, Bucketer, Domain, SIPHASH24_V1};
 use crate::condition::{Compiler, Demand};
 use crate::decision::ReleaseIndex;
 use crate::limits::{MAX_PIN_SECONDS, MAX_REGIONS, MAX_ROLLED_BACK, MAX_RULES, MAX_TEXT_BYTES};
@@ -17,7 +17,7 @@ use crate::unit::UnitList;
 impl<'w> Checker<'w> {
     pub(super) fn traffic(&mut self, unit: &UnitList, problems: &mut Problems) -> (Option<Traffic>, Demand) {
         let wire = &self.wire.traffic;
-        check_algorithm(&wire.algorithm, problems);
+        check_algorithm(&wire.algorithm, &[SIPHASH24_V1], problems);
         problems.at("salt", |problems| problems.over("bytes of text", wire.salt.len(), MAX_TEXT_BYTES));
         let active_release = self.slot_release(wire.active, problems);
         let candidate_release = self.slot_release(wire.active.other(), problems);
