@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod bodies;
+mod clients;
 mod cors;
 mod engines;
 mod events;
