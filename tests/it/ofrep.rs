@@ -8,6 +8,7 @@ mod cors;
 mod engines;
 mod events;
 mod failures;
+mod http2;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
