@@ -269,6 +269,7 @@ impl Values<'_> {
             h2_streams: self.number("limits.h2_streams"),
             h2_pending_resets: self.number("limits.h2_pending_resets"),
             h2_local_resets: self.number("limits.h2_local_resets"),
+            ofrep_streams: self.number("limits.ofrep_streams"),
             h2_ping_interval: self.duration("timeouts.h2_ping_interval"),
             h2_ping_timeout: self.duration("timeouts.h2_ping"),
         }

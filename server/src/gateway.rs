@@ -25,6 +25,7 @@ mod listener;
 pub mod mailbox;
 pub mod metrics;
 pub mod monotonic;
+mod ofrep;
 pub mod ops;
 pub mod plane;
 mod problem;

@@ -140,7 +140,7 @@ fn answers(snapshot: &LoadedSnapshot, contexts: &[Vec<u8>]) -> Vec<String> {
         match decider.evaluate(context, FlagSelection::All, NOW_MS, true, &mut out) {
             Ok(()) => String::from_utf8(out).unwrap().replace(&named, ","),
             Err(EvaluateError::Context(error)) => error.to_string(),
-            Err(EvaluateError::Host(error)) => panic!("{error:?}"),
+            Err(error) => panic!("{error:?}"),
         }
     };
     contexts.iter().map(answer).collect()

@@ -98,6 +98,8 @@ fn counts_of_objects() {
     );
     let hosts = |n| list(n, |i| json!(format!("h{i}.example")));
     check_cap(caps::MAX_HOSTS, |n| with(document(), "/edge", json!({"hosts": hosts(n)})), "/edge/hosts");
+    let origins = |n| list(n, |i| json!(format!("https://h{i}.example")));
+    check_cap(caps::MAX_ORIGINS, |n| with(document(), "/edge", json!({"cors": origins(n)})), "/edge/cors");
     let regions = |n| map(n, |i| (format!("r{i}"), json!({"candidateWeight": 1})));
     check_cap(caps::MAX_REGIONS, |n| with(document(), "/traffic/regions", regions(n)), "/traffic/regions");
     let rolled_back = |n| list(n, |_| json!("r2"));

@@ -15,6 +15,7 @@ mod gateway;
 mod health;
 mod host;
 mod live;
+mod ofrep;
 mod ops;
 mod process;
 mod restart;

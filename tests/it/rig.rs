@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use admin_api::edge::Access;
 use edge_engine::ReleaseIndex;
 use serde_json::Value;
 use server::config::secret::KeySource;
@@ -63,7 +64,7 @@ pub(crate) struct RecordingWorker {
 impl Worker for RecordingWorker {
     type State = (Vec<Seen>, Vec<Arc<ReleaseHealth>>);
 
-    fn prepare(&self, set: &[LoadedSnapshot]) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
+    fn prepare(&self, set: &[LoadedSnapshot], _: &Access) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
         let mut held = Vec::new();
         let mut seen = Vec::new();
         for loaded in set {

@@ -14,6 +14,7 @@ mod gateway;
 mod latency;
 mod load;
 mod machine;
+mod ofrep;
 mod preflight;
 mod processes;
 mod report;
@@ -36,7 +37,8 @@ use crate::{build, setup};
 pub(crate) const SUMMARY: &str = "measure against nginx, HAProxy and others; write docs/benchmarks.md";
 pub(crate) const HELP: &str = "\
 Installs and builds what it compares with, measures in alternating rounds, prints the table and writes
-docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, swaps, start, memory, filter.
+docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, swaps, start, memory,
+filter.
   --rounds N         rounds (5)
   --seconds S        seconds of load per proxy and round (5)
   --section NAME,…   these anew; the document keeps what was measured of the others before
@@ -58,6 +60,7 @@ const PARTS: &[Part] = &[
     Part { name: "work", title: "Instructions per proxied request", measure: work::measure },
     Part { name: "gateway", title: "The gateway under saturation", measure: gateway::measure },
     Part { name: "latency", title: "Added latency", measure: latency::measure },
+    Part { name: "ofrep", title: "Flags by OFREP", measure: ofrep::measure },
     Part { name: "swaps", title: "Snapshots swapped under saturation", measure: swaps::measure },
     Part { name: "start", title: "Cold start", measure: endurance::cold_start },
     Part { name: "memory", title: "Memory", measure: endurance::memory },
@@ -167,6 +170,9 @@ fn prepare(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.wants("engine") {
         engine::build(workspace)?;
+    }
+    if options.wants("ofrep") {
+        ofrep::build(workspace)?;
     }
     if options.pingora && options.wants_any(&["work", "gateway", "latency"]) {
         setup::tools(setup::PINGORA_TOOLS)?;

@@ -4,6 +4,7 @@
 //! was compiled *and linked* with it; that files exist proves nothing after an interrupted installation.
 
 mod debian;
+mod openfeature;
 mod packages;
 mod probe;
 
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, capture, run_within, say, which};
 use crate::workspace::Workspace;
 
-pub(crate) use packages::{BENCH_TOOLS, CALLGRIND_TOOLS, PINGORA_TOOLS, fuzz_tools, test_tools, tools};
+pub(crate) use packages::{BENCH_TOOLS, CALLGRIND_TOOLS, PINGORA_TOOLS, fuzz_tools, tools};
 
 pub(crate) const SUMMARY: &str = "make this machine able to build the edge module and to run the tests";
 pub(crate) const HELP: &str = "\
@@ -23,7 +24,8 @@ Finds or installs a toolchain for wasm32-unknown-unknown, in this order:
   present   the active toolchain, or an earlier result of the third way, links a module
   rustup    `rustup target add`, for at most BASCULE_SETUP_TIMEOUT seconds (120)
   debian    Debian's rustc-web with std built from source, linked as rustup toolchain `debian-web`
-and the programs that the tests use, from Debian's packages. Running it again does nothing twice.
+and the programs that the tests use, from Debian's packages; and the OpenFeature clients of tests/openfeature, below the
+target folder. Running it again does nothing twice.
 `build`, `demo` and `test` do this themselves. BASCULE_SETUP_SKIP=present,rustup skips ways.
 On stdout: the cargo command that builds the module.";
 
@@ -100,9 +102,15 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     crate::no_arguments(args)?;
     let workspace = Workspace::load()?;
     let toolchain = toolchain(&workspace)?;
-    test_tools()?;
+    test_tools(&workspace)?;
     println!("{}", toolchain.typed());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sees to it that what the tests start is installed: programs, and the OpenFeature clients.
+pub(crate) fn test_tools(workspace: &Workspace) -> Result<()> {
+    packages::test_tools()?;
+    openfeature::clients(workspace)
 }
 
 /// The toolchain for the edge module: found, or installed now.

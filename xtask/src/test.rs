@@ -50,7 +50,7 @@ impl std::fmt::Display for Outcome {
 pub(crate) fn all() -> Result<Outcome> {
     let workspace = Workspace::load()?;
     with_module(&workspace)?;
-    setup::test_tools()?;
+    setup::test_tools(&workspace)?;
     module::precompile(&workspace, &[])?;
     // Built first, so that a compiler error is not reported as a failed test.
     run_as_talk(workspace.cargo().args("test --locked --workspace --no-run".split(' ')))?;

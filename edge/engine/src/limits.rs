@@ -81,6 +81,8 @@ pub const MAX_WEIGHTS: u32 = i32::MAX.unsigned_abs();
 pub const MAX_TEXT_BYTES: usize = 256;
 /// Hosts of one environment.
 pub const MAX_HOSTS: usize = 1_000;
+/// Origins whose pages may evaluate flags; each is compared with that of a request.
+pub const MAX_ORIGINS: usize = 100;
 /// Releases whose pins are void.
 pub const MAX_ROLLED_BACK: usize = MAX_RELEASES;
 /// Regions with an own weight.

@@ -51,20 +51,21 @@ impl Environment {
 
 fn edge(fields: &mut Fields<'_>, report: &mut Report) -> EdgeWire {
     EdgeWire {
-        hosts: hosts(fields.optional("hosts"), report),
+        hosts: texts(fields.optional("hosts"), "\"hosts\"", "a host", report),
         debug: fields::boolean(fields.optional("debug"), false, report),
         timeouts: fields.optional("timeouts").map(|entry| release::timeouts(entry, report)).unwrap_or_default(),
         shield: fields::boolean(fields.optional("shield"), false, report),
         health: fields.optional("health").and_then(|entry| health(entry, report)),
         breaker: fields.optional("breaker").and_then(|entry| breaker(entry, report)).unwrap_or_default(),
         rollback_grace_ms: fields::integer(fields.optional("rollbackGraceMs"), report),
+        cors: texts(fields.optional("cors"), "\"cors\"", "an origin", report),
     }
 }
 
-fn hosts(entry: Option<&Entry>, report: &mut Report) -> Vec<String> {
+fn texts(entry: Option<&Entry>, list: &'static str, item: &'static str, report: &mut Report) -> Vec<String> {
     let Some(entry) = entry else { return Vec::new() };
-    let items = fields::list(&entry.value, "\"hosts\"", report);
-    items.iter().filter_map(|item| fields::text(item, "a host", report)).map(str::to_owned).collect()
+    let items = fields::list(&entry.value, list, report);
+    items.iter().filter_map(|entry| fields::text(entry, item, report)).map(str::to_owned).collect()
 }
 
 fn health(entry: &Entry, report: &mut Report) -> Option<HealthWire> {

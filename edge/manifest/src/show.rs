@@ -199,6 +199,7 @@ pub(super) fn environment(environment: &Environment) -> Value {
     put(&mut map, "health", edge.health.as_ref());
     put_if(&mut map, "breaker", edge.breaker != edge_engine::wire::BreakerWire::default(), &edge.breaker);
     put(&mut map, "rollbackGraceMs", edge.rollback_grace_ms);
+    put_if(&mut map, "cors", !edge.cors.is_empty(), &edge.cors);
     Value::Object(map)
 }
 
@@ -248,6 +249,7 @@ environments:
     health: {path: /up}
     breaker: {openMs: 5}
     rollbackGraceMs: 0
+    cors: ["https://app.example"]
     traffic:
       active: green
       slots: {blue: web-1, green: web-2}

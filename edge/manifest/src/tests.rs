@@ -238,6 +238,7 @@ fn every_setting_of_an_environment_arrives() {
     health: {path: /healthz, intervalMs: 4, timeoutMs: 5, unhealthyAfter: 6, healthyAfter: 7}
     breaker: {consecutiveFailures: 8, openMs: 9}
     rollbackGraceMs: 10
+    cors: [\"https://app.example\", \"*\"]
     traffic:
       active: green
       slots: {blue: r1, green: r2}
@@ -268,7 +269,8 @@ fn every_setting_of_an_environment_arrives() {
             "hosts": ["a.example", "*.a.example"], "debug": true, "shield": true,
             "timeouts": {"connectMs": 1, "readMs": 2, "totalMs": 3},
             "health": {"path": "/healthz", "intervalMs": 4, "timeoutMs": 5, "unhealthyAfter": 6, "healthyAfter": 7},
-            "breaker": {"consecutiveFailures": 8, "openMs": 9}, "rollbackGraceMs": 10
+            "breaker": {"consecutiveFailures": 8, "openMs": 9}, "rollbackGraceMs": 10,
+            "cors": ["https://app.example", "*"]
         }),
     );
 }

@@ -28,6 +28,9 @@ impl Failure {
     /// Another method than the path has.
     pub const METHOD: Self =
         Self::general(405, "flags are evaluated by POST, and the stream of changes is read by GET");
+    /// The body broke off.
+    pub const BROKEN: Self =
+        Self { status: 400, code: "PARSE_ERROR", detail: Cow::Borrowed("the request body broke off") };
     /// The body did not come in time.
     pub const TIMEOUT: Self = Self::general(408, "the request body did not come in time");
     /// More than [`crate::MAX_BODY_BYTES`].

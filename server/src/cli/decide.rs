@@ -136,7 +136,7 @@ impl Filter<'_> {
         match self.decider.evaluate(line, self.flags, now_ms, self.explain, answer) {
             Ok(()) => {}
             Err(EvaluateError::Context(error)) => self.fail(number, error.code, &error.detail, answer),
-            Err(EvaluateError::Host(error)) => self.fail(number, "GENERAL", &error.to_string(), answer),
+            Err(error) => self.fail(number, "GENERAL", &error.to_string(), answer),
         }
     }
 

@@ -184,6 +184,7 @@ settings! {
     "limits.h2_streams" Integer(1, 10_000), limits::H2_STREAMS, None, "Concurrent streams of one HTTP/2 connection";
     "limits.h2_pending_resets" Integer(1, 10_000), limits::H2_PENDING_RESETS, None, "Streams that a client may reset before they were taken";
     "limits.h2_local_resets" Integer(1, 100_000), limits::H2_LOCAL_RESETS, None, "Streams that a client may make us reset";
+    "limits.ofrep_streams" Integer(0, 1 << 24), limits::OFREP_STREAMS, None, "Open streams of flag changes (OFREP); beyond it 503";
     "limits.response_head_bytes" Size, show_size(limits::RESPONSE_HEAD_BYTES), None, "Largest response head of an upstream";
     "limits.pool_connections" Integer(1, 1 << 20), limits::POOL_CONNECTIONS, None, "Connections per upstream and worker";
     "limits.pool_idle_connections" Integer(0, 1 << 20), limits::POOL_IDLE_CONNECTIONS, None, "Idle connections kept per upstream and worker";

@@ -20,6 +20,7 @@ use super::gate::chunked::{Chunked, Part};
 use super::headers;
 use super::link::Link;
 use super::metrics::{Event, Shard};
+use super::ofrep::stream::EventStream;
 use super::upstream::fault::Cause;
 use super::upstream::h1::H1;
 use super::upstream::h2::Watch;
@@ -38,6 +39,7 @@ enum Kind {
     Full(Bytes),
     H1(Box<H1Body>),
     H2(Box<H2Body>),
+    Events(Box<EventStream>),
 }
 
 /// Tells the connection that a response is over, however it ended.
@@ -126,6 +128,10 @@ impl ProxyBody {
         Self { kind: Kind::Full(bytes), _ended: ended }
     }
 
+    pub(super) fn events(stream: Box<EventStream>, ended: Ended) -> Self {
+        Self { kind: Kind::Events(stream), _ended: ended }
+    }
+
     pub(super) fn h1(body: H1Body, ended: Ended) -> Self {
         Self { kind: Kind::H1(Box::new(body)), _ended: ended }
     }
@@ -145,6 +151,7 @@ impl Body for ProxyBody {
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::H1(body) => body.poll(cx),
             Kind::H2(body) => body.poll(cx),
+            Kind::Events(stream) => stream.poll(cx),
         }
     }
 
@@ -153,6 +160,7 @@ impl Body for ProxyBody {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::H1(body) => matches!(body.left, Left::Nothing),
             Kind::H2(body) => body.body.is_end_stream(),
+            Kind::Events(_) => false,
         }
     }
 
@@ -165,6 +173,7 @@ impl Body for ProxyBody {
                 Left::Chunked(_) | Left::Close => SizeHint::default(),
             },
             Kind::H2(body) => body.body.size_hint(),
+            Kind::Events(_) => SizeHint::default(),
         }
     }
 }

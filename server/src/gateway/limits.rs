@@ -35,6 +35,8 @@ pub const H2_STREAMS: u32 = 100;
 pub const H2_PENDING_RESETS: usize = 20;
 /// Streams that our side reset because of a client's errors; more ends the connection (`MadeYouReset`).
 pub const H2_LOCAL_RESETS: usize = 1024;
+/// Streams of changes (OFREP) of one process; beyond it a client is told to poll or to come back.
+pub const OFREP_STREAMS: usize = 10_000;
 /// HTTP/2 keep-alive ping interval.
 pub const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Time to answer a ping.
@@ -94,6 +96,8 @@ pub struct ClientLimits {
     pub h2_pending_resets: usize,
     /// See [`H2_LOCAL_RESETS`].
     pub h2_local_resets: usize,
+    /// See [`OFREP_STREAMS`].
+    pub ofrep_streams: usize,
     /// See [`H2_PING_INTERVAL`].
     pub h2_ping_interval: Duration,
     /// See [`H2_PING_TIMEOUT`].
@@ -116,6 +120,7 @@ impl Default for ClientLimits {
             h2_streams: H2_STREAMS,
             h2_pending_resets: H2_PENDING_RESETS,
             h2_local_resets: H2_LOCAL_RESETS,
+            ofrep_streams: OFREP_STREAMS,
             h2_ping_interval: H2_PING_INTERVAL,
             h2_ping_timeout: H2_PING_TIMEOUT,
         }

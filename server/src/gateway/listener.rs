@@ -64,6 +64,8 @@ fn bind_one(address: SocketAddr) -> io::Result<Listener> {
 pub(super) struct Caps {
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
+    /// Streams of changes.
+    pub(super) streams: AtomicUsize,
 }
 
 /// One counted connection.

@@ -97,11 +97,15 @@ pub enum Event {
     TunnelOpened,
     /// A tunnel ended.
     TunnelClosed,
+    /// A stream of changes was opened.
+    StreamOpened,
+    /// A stream of changes ended.
+    StreamClosed,
 }
 
 impl Event {
     /// How many there are.
-    pub const COUNT: usize = Event::TunnelClosed as usize + 1;
+    pub const COUNT: usize = Event::StreamClosed as usize + 1;
 }
 
 /// Counters of one release, in one worker. Aligned so that no two workers share a cache line, nor
@@ -174,6 +178,36 @@ impl FlagShard {
     }
 }
 
+/// What OFREP requests are for.
+pub(super) const OFREP_KINDS: [&str; 3] = ["bulk", "single", "events"];
+/// How they are answered; another code counts as the last of these.
+pub(super) const OFREP_CODES: [u16; 12] = [200, 204, 304, 400, 401, 404, 405, 408, 413, 415, 503, 500];
+
+/// OFREP requests of one environment, in one worker.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct OfrepShard([[Counter; OFREP_CODES.len()]; OFREP_KINDS.len()]);
+
+impl OfrepShard {
+    /// One answered request.
+    pub fn record(&self, kind: &str, code: u16) {
+        let row = OFREP_KINDS.iter().position(|known| *known == kind).and_then(|at| self.0.get(at));
+        let at = OFREP_CODES.iter().position(|known| *known == code).unwrap_or(OFREP_CODES.len() - 1);
+        if let Some(counter) = row.and_then(|row| row.get(at)) {
+            counter.add(1);
+        }
+    }
+}
+
+/// OFREP requests of all workers.
+type OfrepTotals = [[u64; OFREP_CODES.len()]; OFREP_KINDS.len()];
+
+fn add_ofrep(totals: &mut OfrepTotals, shard: &OfrepShard) {
+    for (to, from) in totals.iter_mut().flatten().zip(shard.0.iter().flatten()) {
+        *to += from.get();
+    }
+}
+
 /// Something that a worker's states share by name, with when a state last held it.
 #[derive(Debug)]
 struct Named<T> {
@@ -204,6 +238,7 @@ struct Directory {
     releases: BTreeMap<Name, Named<ReleaseShard>>,
     /// A flag whose variants change gets new counters; those of before count on beside them.
     flags: BTreeMap<Name, Vec<Named<FlagCounters>>>,
+    ofrep: BTreeMap<Scope, Named<OfrepShard>>,
 }
 
 /// All counters of one worker.
@@ -211,12 +246,18 @@ struct Directory {
 #[repr(align(128))]
 pub struct Shard {
     events: [Counter; Event::COUNT],
+    /// Requests with a token of no environment.
+    ofrep_elsewhere: OfrepShard,
     directory: Mutex<Directory>,
 }
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { events: std::array::from_fn(|_| Counter::default()), directory: Mutex::default() }
+        Self {
+            events: std::array::from_fn(|_| Counter::default()),
+            ofrep_elsewhere: OfrepShard::default(),
+            directory: Mutex::default(),
+        }
     }
 }
 
@@ -266,6 +307,18 @@ impl Shard {
         FlagShard(counters.collect())
     }
 
+    /// The counters of an environment's OFREP requests, as [`Self::release`].
+    pub fn ofrep(&self, app: &str, environment: &str) -> Arc<OfrepShard> {
+        let mut directory = self.directory();
+        let named = directory.ofrep.entry(Scope::new(app, environment));
+        Arc::clone(&named.or_insert_with(|| Named::new(OfrepShard::default())).counters)
+    }
+
+    /// The counters of OFREP requests that belong to no environment.
+    pub fn ofrep_elsewhere(&self) -> &OfrepShard {
+        &self.ofrep_elsewhere
+    }
+
     fn directory(&self) -> MutexGuard<'_, Directory> {
         // Nothing in a directory is ever half-changed.
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -299,6 +352,7 @@ struct Totals {
     events: [u64; Event::COUNT],
     releases: BTreeMap<Name, ReleaseTotals>,
     flags: BTreeMap<(Name, Box<str>), [u64; REASONS]>,
+    ofrep: BTreeMap<Scope, OfrepTotals>,
 }
 
 /// The shards of all workers.
@@ -325,7 +379,13 @@ impl Metrics {
         let mut totals = Totals::default();
         for shard in self.shards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             totals.events.iter_mut().zip(&shard.events).for_each(|(to, from)| *to += from.get());
+            // Without an environment, the labels are empty.
+            add_ofrep(totals.ofrep.entry(Scope::new("", "")).or_default(), &shard.ofrep_elsewhere);
             let mut directory = shard.directory();
+            directory.ofrep.retain(|scope, ofrep| {
+                add_ofrep(totals.ofrep.entry(scope.clone()).or_default(), &ofrep.counters);
+                ofrep.is_current(now)
+            });
             directory.releases.retain(|name, release| {
                 totals.releases.entry(name.clone()).or_default().add(&release.counters);
                 release.is_current(now)

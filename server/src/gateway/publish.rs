@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use admin_api::edge::Access;
 use edge_engine::{ReleaseIndex, Snapshot};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -35,8 +36,12 @@ const EAGER_LOOKS: u32 = 200;
 pub trait Worker: Send + Sync {
     /// What it serves by.
     type State: Send;
-    /// Makes a state of these snapshots; not on the worker's thread.
-    fn prepare(&self, snapshots: &[LoadedSnapshot]) -> Result<Self::State, Box<dyn std::error::Error + Send + Sync>>;
+    /// Makes a state of these snapshots and tokens; not on the worker's thread.
+    fn prepare(
+        &self,
+        snapshots: &[LoadedSnapshot],
+        access: &Access,
+    ) -> Result<Self::State, Box<dyn std::error::Error + Send + Sync>>;
     /// Hands the state over. The receiver hears of the swap.
     fn install(&self, state: Self::State) -> oneshot::Receiver<Swapped>;
 }
@@ -48,17 +53,19 @@ pub struct Change {
     pub set: Vec<(LoadedSnapshot, Origin)>,
     /// Environments that are no longer served.
     pub withdraw: Vec<Scope>,
+    /// All OFREP tokens that count from now on; `None` = those of before.
+    pub access: Option<Access>,
 }
 
 impl Change {
     /// One snapshot.
     pub fn one(snapshot: LoadedSnapshot, origin: Origin) -> Self {
-        Self { set: vec![(snapshot, origin)], withdraw: Vec::new() }
+        Self { set: vec![(snapshot, origin)], ..Self::default() }
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.withdraw.is_empty()
+        self.set.is_empty() && self.withdraw.is_empty() && self.access.is_none()
     }
 }
 
@@ -125,7 +132,11 @@ pub enum PublishError {
     },
 }
 
-type Running = BTreeMap<Scope, LoadedSnapshot>;
+#[derive(Default, Clone)]
+struct Running {
+    snapshots: BTreeMap<Scope, LoadedSnapshot>,
+    access: Arc<Access>,
+}
 
 /// Publishes to all workers of a gateway.
 pub struct Publisher<W> {
@@ -166,7 +177,7 @@ impl<W: Worker> Publisher<W> {
 
     /// What runs now.
     pub fn running(&self) -> Vec<LoadedSnapshot> {
-        self.lock().values().cloned().collect()
+        self.lock().snapshots.values().cloned().collect()
     }
 
     /// Makes every worker run the change. On an error that is not [`PublishError::Unacknowledged`],
@@ -175,8 +186,8 @@ impl<W: Worker> Publisher<W> {
         let mut running = self.lock();
         let next = merge(&running, &change)?;
         check_hosts(&next)?;
-        let set: Vec<_> = next.values().cloned().collect();
-        let states = self.prepare(&set)?;
+        let set: Vec<_> = next.snapshots.values().cloned().collect();
+        let states = self.prepare(&set, &next.access)?;
         let acks = self.install(states);
         // Workers that answered run it, so it is what runs; the others cannot be worse off.
         *running = next;
@@ -185,8 +196,13 @@ impl<W: Worker> Publisher<W> {
         acks
     }
 
-    fn prepare(&self, set: &[LoadedSnapshot]) -> Result<Vec<W::State>, PublishError> {
-        let all = || self.workers.iter().map(|worker| worker.prepare(set)).collect::<Result<Vec<_>, _>>();
+    /// Has these OFREP tokens count at every worker, and no others.
+    pub fn set_access(&self, access: Access) -> Result<Acks, PublishError> {
+        self.publish(Change { access: Some(access), ..Change::default() })
+    }
+
+    fn prepare(&self, set: &[LoadedSnapshot], access: &Access) -> Result<Vec<W::State>, PublishError> {
+        let all = || self.workers.iter().map(|worker| worker.prepare(set, access)).collect::<Result<Vec<_>, _>>();
         // Nothing of what a panic leaves half-done is looked at again: the states are dropped.
         let states = catch_unwind(AssertUnwindSafe(all)).map_err(|_| PublishError::Panicked)?;
         states.map_err(PublishError::Prepare)
@@ -271,12 +287,12 @@ fn wait(mut ack: oneshot::Receiver<Swapped>, started: Instant) -> Option<Swapped
 fn merge(running: &Running, change: &Change) -> Result<Running, PublishError> {
     let mut next = running.clone();
     for scope in &change.withdraw {
-        next.remove(scope);
+        next.snapshots.remove(scope);
     }
     for (loaded, _) in &change.set {
         let scope = scope_of(loaded.snapshot());
         let offered = loaded.snapshot().number();
-        if let Some(before) = next.get(&scope) {
+        if let Some(before) = next.snapshots.get(&scope) {
             let running = before.snapshot().number();
             if offered < running {
                 return Err(PublishError::Older { scope, running, offered });
@@ -286,14 +302,17 @@ fn merge(running: &Running, change: &Change) -> Result<Running, PublishError> {
                 return Err(PublishError::SameNumber { scope, number: offered });
             }
         }
-        next.insert(scope, loaded.clone());
+        next.snapshots.insert(scope, loaded.clone());
+    }
+    if let Some(access) = &change.access {
+        next.access = Arc::new(access.clone());
     }
     Ok(next)
 }
 
 fn check_hosts(set: &Running) -> Result<(), PublishError> {
     let mut owners: BTreeMap<String, &Scope> = BTreeMap::new();
-    for (scope, loaded) in set {
+    for (scope, loaded) in &set.snapshots {
         for host in &loaded.snapshot().edge().hosts {
             let host = hosts::normal(host).into_owned();
             if let Some(owner) = owners.insert(host.clone(), scope)
@@ -346,7 +365,11 @@ mod tests {
     impl Worker for Arc<Fake> {
         type State = Vec<u64>;
 
-        fn prepare(&self, set: &[LoadedSnapshot]) -> Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
+        fn prepare(
+            &self,
+            set: &[LoadedSnapshot],
+            _: &Access,
+        ) -> Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
             self.prepared.fetch_add(1, Ordering::Relaxed);
             assert!(!self.panics.load(Ordering::Relaxed), "as the test asked");
             if self.refuses.load(Ordering::Relaxed) {
@@ -446,7 +469,7 @@ mod tests {
         setup.publish("web", 5, &[]).expect("taken");
         setup.publish("api", 1, &[]).expect("taken");
         let web = Scope::new("web", "production");
-        setup.publisher.publish(Change { set: Vec::new(), withdraw: vec![web.clone()] }).expect("withdrawn");
+        setup.publisher.publish(Change { withdraw: vec![web.clone()], ..Change::default() }).expect("withdrawn");
         assert_eq!(setup.installed().last(), Some(&vec![1]));
         assert_eq!(setup.board.number(&web), None);
     }
@@ -484,7 +507,7 @@ mod tests {
         publisher.publish(Change::one(loaded.clone(), Origin::Direct)).expect("taken");
         let scope = Scope::new("web", "production");
         assert_eq!(dir.load(&scope).expect("saved").bytes, loaded.document());
-        publisher.publish(Change { set: Vec::new(), withdraw: vec![scope.clone()] }).expect("withdrawn");
+        publisher.publish(Change { withdraw: vec![scope.clone()], ..Change::default() }).expect("withdrawn");
         assert_eq!(dir.load(&scope), None);
     }
 

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -22,11 +22,12 @@ use super::headers;
 use super::hosts;
 use super::link::Link;
 use super::metrics::Event;
+use super::ofrep::{Admitted, Payload};
 use super::problem::{self, Problem};
 use super::proxy::{self, Call};
 use super::route::{Choice, Serving};
 use super::waits::Waits;
-use super::worker::Worker;
+use super::worker::{Worker, unix_ms};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RELEASE: HeaderName = HeaderName::from_static("x-bascule-release");
@@ -54,8 +55,7 @@ pub(super) async fn answer(
     let rejected = link.request_arrived();
     let ended = Ended(Rc::clone(&link));
     let (parts, body) = request.into_parts();
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-    let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+    let now_ms = unix_ms();
     let is_h2 = parts.version == Version::HTTP_2;
     let mut record = Record { started, now_ms, request_id: request_id(&worker, &parts, now_ms), is_h2, problem: None };
     let refused = rejected.map(Problem::of_reject).or_else(|| check(&parts, &worker, is_h2));
@@ -68,7 +68,12 @@ pub(super) async fn answer(
             record.log(&worker, &parts, authority(&parts), response.status(), None, None);
             response
         }
-        None => forward(&worker, &link, lifeline, (&parts, body), ended, &mut record).await,
+        None => match worker.admit(&parts, authority(&parts), now_ms) {
+            Some(admitted) => {
+                Box::pin(record.evaluate(admitted, &worker, &link, lifeline, (&parts, body), ended)).await
+            }
+            None => forward(&worker, &link, lifeline, (&parts, body), ended, &mut record).await,
+        },
     };
     Ok(response)
 }
@@ -201,6 +206,30 @@ fn release_gate(link: &Link) {
 }
 
 impl Record {
+    /// Answers a request for flags instead of forwarding it.
+    async fn evaluate(
+        &self,
+        admitted: Admitted<'_>,
+        worker: &Rc<Worker>,
+        link: &Rc<Link>,
+        lifeline: Rc<Lifeline>,
+        (parts, body): (&request::Parts, Incoming),
+        ended: Ended,
+    ) -> Response<ProxyBody> {
+        release_gate(link);
+        let answer = admitted.answer(worker, link, lifeline, (parts, body), self.now_ms).await;
+        let body = match answer.body {
+            Payload::Whole(bytes) => ProxyBody::full(bytes, ended),
+            Payload::Stream(stream) => ProxyBody::events(stream, ended),
+        };
+        let mut response = self.dress(answer.status, answer.fields, body, link);
+        if answer.closes && !self.is_h2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.log(worker, parts, authority(parts), response.status(), None, None);
+        response
+    }
+
     fn refuse(&mut self, problem: &Problem, link: &Rc<Link>, ended: Ended) -> Response<ProxyBody> {
         self.problem = Some(problem.code);
         let id = self.request_id.to_str().unwrap_or("-");

@@ -199,7 +199,7 @@ impl<W: Worker> Driver<W> {
         let wanted = read::read(&found.path, bytes, &self.sources.keys).map_err(Refused::Content)?;
         self.check_owners(&found.path, &wanted)?;
         let scopes: BTreeSet<_> = wanted.iter().map(|wanted| wanted.scope.clone()).collect();
-        let mut change = Change { set: Vec::new(), withdraw: self.leaving(&found.path, &scopes) };
+        let mut change = Change { withdraw: self.leaving(&found.path, &scopes), ..Change::default() };
         let mut served = Vec::new();
         for mut wanted in wanted {
             let (scope, content) = (wanted.scope.clone(), wanted.content());
@@ -364,7 +364,7 @@ impl<W: Worker> Driver<W> {
             Ok((again, origin))
         };
         let set = self.sources.publisher.running().into_iter().map(reload).collect::<Result<Vec<_>, Refused>>()?;
-        self.publish(Change { set, withdraw: Vec::new() })?;
+        self.publish(Change { set, ..Change::default() })?;
         self.sources.engine = engine;
         Ok(())
     }

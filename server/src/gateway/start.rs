@@ -9,6 +9,7 @@ use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use admin_api::edge::Access;
 use edge_engine::{ReleaseIndex, Snapshot};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
@@ -80,11 +81,15 @@ pub struct DataWorker {
 impl Worker for DataWorker {
     type State = Box<WorkerState>;
 
-    fn prepare(&self, snapshots: &[LoadedSnapshot]) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
+    fn prepare(
+        &self,
+        snapshots: &[LoadedSnapshot],
+        access: &Access,
+    ) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
         let with =
             Preparation { config: &self.config, tls: &self.tls, health: &*self.health, shard: self.handle.shard() };
         let environments = snapshots.iter().map(|loaded| EnvironmentState::prepare(loaded, &with));
-        Ok(Box::new(WorkerState::new(environments.collect::<Result<_, _>>()?)))
+        Ok(Box::new(WorkerState::new(environments.collect::<Result<_, _>>()?, access)))
     }
 
     fn install(&self, state: Self::State) -> oneshot::Receiver<Swapped> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use admin_api::edge::Access;
 use edge_engine::wire::{TimeoutsWire, UpstreamProtocol};
 use edge_engine::{AttributeKind, Decision, RegionName, ReleaseIndex, Slot, Snapshot};
 use http::HeaderValue;
@@ -22,6 +23,7 @@ use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
 use super::metrics::{FlagShard, ReleaseShard, Shard};
+use super::ofrep::access::{AccessTable, Prepared};
 use super::reach::Reach;
 use crate::host::{Decider, HostError, LoadedSnapshot};
 
@@ -72,19 +74,21 @@ pub struct Preparation<'a> {
 pub struct WorkerState {
     pub(super) hosts: HostMap,
     pub(super) environments: Vec<EnvironmentState>,
+    pub(super) access: AccessTable,
 }
 
 impl WorkerState {
     /// Puts environments together. A host that two of them ask for goes to the first;
     /// the publisher refuses such a set before it gets here.
-    pub fn new(environments: Vec<EnvironmentState>) -> Self {
+    pub fn new(mut environments: Vec<EnvironmentState>, access: &Access) -> Self {
         let mut hosts = HostMap::default();
         for (index, environment) in environments.iter().enumerate() {
             for host in &environment.hosts {
                 hosts.insert(host, index);
             }
         }
-        Self { hosts, environments }
+        let access = AccessTable::new(access, &mut environments);
+        Self { hosts, environments, access }
     }
 }
 
@@ -123,6 +127,7 @@ pub struct EnvironmentState {
     pub(super) plan: ContextPlan,
     pub(super) routes: Arc<Routes>,
     pub(super) flags: FlagShard,
+    pub(super) ofrep: Prepared,
 }
 
 /// What an exchange keeps after its decision: no engine, only where things are.
@@ -231,6 +236,7 @@ impl EnvironmentState {
             plan: ContextPlan::new(snapshot, with.config),
             flags: with.shard.flags(snapshot.app().as_str(), snapshot.environment().as_str(), forwarded(snapshot)),
             routes: Arc::new(routes),
+            ofrep: Prepared::new(loaded, with.shard),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::link::Link;
 use super::listener::{Caps, Listener};
 use super::mailbox::{Mailbox, Message, Swapped};
 use super::metrics::Shard;
+use super::ofrep::{Admitted, Desk};
 use super::problem::Problem;
 use super::route::{Choice, Diverted, Serving};
 use super::state::{UpstreamRoute, WorkerState};
@@ -29,6 +30,12 @@ use super::upstream::pool::Pool;
 
 /// How often pools are looked through for connections that are too old.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
 
 /// A worker, seen from its own thread.
 pub(super) struct Worker {
@@ -39,6 +46,7 @@ pub(super) struct Worker {
     pub(super) shard: Arc<Shard>,
     pub(super) caps: Arc<Caps>,
     pub(super) access_log: Option<Arc<dyn AccessLog>>,
+    pub(super) ofrep: Desk,
     state: RefCell<Box<WorkerState>>,
     pools: RefCell<Vec<Rc<Pool>>>,
     connections: RefCell<Connections>,
@@ -76,6 +84,7 @@ impl Worker {
             shard: parts.shard,
             caps: parts.caps,
             access_log: parts.access_log,
+            ofrep: Desk::default(),
             state: RefCell::default(),
             pools: RefCell::default(),
             connections: RefCell::default(),
@@ -91,7 +100,7 @@ impl Worker {
         let deadlines = Rc::clone(&self.deadlines);
         let ticker = tokio::task::spawn_local(async move { deadlines.run().await });
         let pruning = Rc::clone(&self);
-        let pruner = tokio::task::spawn_local(async move { pruning.prune().await });
+        let pruner = tokio::task::spawn_local(pruning.prune());
         let accepting = Rc::clone(&self);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let acceptor = tokio::task::spawn_local(async move { listener.run(accepting, stopped).await });
@@ -115,6 +124,7 @@ impl Worker {
             match mailbox.next().await {
                 Message::Install { state, done } => {
                     let _ = done.send(self.install(state));
+                    self.tell_streams();
                 }
                 Message::Drain => {
                     self.drain();
@@ -133,6 +143,7 @@ impl Worker {
 
     fn drain(&self) {
         self.is_draining.set(true);
+        self.ofrep.streams.end();
         for link in self.connections.borrow().links.iter().flatten() {
             link.drain(self.config.drain.idle);
         }
@@ -180,7 +191,7 @@ impl Worker {
         self.pools.replace(pools);
     }
 
-    async fn prune(&self) {
+    async fn prune(self: Rc<Self>) {
         loop {
             tokio::time::sleep(PRUNE_INTERVAL).await;
             self.deadlines.set_now(Instant::now());
@@ -188,7 +199,34 @@ impl Worker {
             for pool in self.pools.borrow().iter() {
                 pool.prune(now);
             }
+            if !self.ofrep.streams.is_empty() {
+                self.ofrep.streams.tick(&self, unix_ms());
+            }
         }
+    }
+
+    /// Has the open streams hear of a new state, after it was acknowledged.
+    fn tell_streams(self: &Rc<Self>) {
+        if !self.ofrep.streams.is_empty() {
+            let worker = Rc::clone(self);
+            tokio::task::spawn_local(async move { worker.ofrep.streams.follow(&worker, unix_ms()).await });
+        }
+    }
+
+    /// Whether it only finishes what is in flight.
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Looks at the state of now. Nothing in `look` may wait.
+    pub(super) fn with_state<T>(&self, look: impl FnOnce(&mut WorkerState) -> T) -> T {
+        look(&mut self.state.borrow_mut())
+    }
+
+    /// Whether a request is for OFREP and not for the app behind the gateway.
+    #[inline]
+    pub(super) fn admit<'r>(&self, parts: &'r http::request::Parts, host: &str, now_ms: i64) -> Option<Admitted<'r>> {
+        self.state.borrow().admit(parts, host, now_ms)
     }
 
     /// Asks the engine.

@@ -61,6 +61,9 @@ pub enum EvaluateError {
     /// The module is.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It failed a moment ago, and its next instance is being made.
+    #[error("the module's instance is being replaced")]
+    Replacing,
 }
 
 /// An error with its causes on one line.
@@ -162,7 +165,7 @@ impl Decider {
                 if self.replaced() {
                     return self.evaluate(context, flags, now_ms, explain, out);
                 }
-                Err(HostError::Region("nothing: its instance is being replaced").into())
+                Err(EvaluateError::Replacing)
             }
         }
     }
@@ -194,7 +197,7 @@ impl Decider {
                 if self.replaced() {
                     return self.outcomes(context, flags, now_ms, out);
                 }
-                Err(HostError::Region("nothing: its instance is being replaced").into())
+                Err(EvaluateError::Replacing)
             }
         }
     }

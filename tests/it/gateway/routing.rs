@@ -149,7 +149,7 @@ fn a_gateway_without_configuration_says_so() {
     let origin = Origin::named("blue");
     let world = World::of(&origin.url(), &origin.url()).start();
     let scope = server::gateway::scope::Scope::new("web", "production");
-    let change = server::gateway::publish::Change { set: Vec::new(), withdraw: vec![scope] };
+    let change = server::gateway::publish::Change { withdraw: vec![scope], ..Default::default() };
     world.gateway().publisher().publish(change).unwrap();
     let response = world.client().get(HOST, "/", "");
     assert_eq!((response.status, response.code().as_str()), (503, "no_snapshot"));

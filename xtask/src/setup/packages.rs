@@ -11,9 +11,9 @@ use crate::process::{as_root, run_as_talk, say, which};
 
 /// A program that a command starts.
 pub(crate) struct Tool {
-    name: &'static str,
-    package: &'static str,
-    reason: &'static str,
+    pub(super) name: &'static str,
+    pub(super) package: &'static str,
+    pub(super) reason: &'static str,
 }
 
 impl Tool {
@@ -48,7 +48,7 @@ pub(crate) const PINGORA_TOOLS: &[Tool] = &[Tool::new("cmake", "builds the compr
 const VALGRIND: Tool = Tool::new("valgrind", "counts the engine's instructions");
 
 /// Sees to it that the programs the tests start are installed.
-pub(crate) fn test_tools() -> Result<()> {
+pub(super) fn test_tools() -> Result<()> {
     tools(TEST_TOOLS)
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use super::Release;
 use super::wire::{EdgeWire, ReleaseWire, TimeoutsWire, UpstreamWire};
-use crate::limits::{MAX_HOSTS, MAX_RELEASES, MAX_TEXT_BYTES, MAX_TIMEOUT_MS, MAX_UPSTREAMS};
+use crate::limits::{MAX_HOSTS, MAX_ORIGINS, MAX_RELEASES, MAX_TEXT_BYTES, MAX_TIMEOUT_MS, MAX_UPSTREAMS};
 use crate::names::ReleaseId;
 use crate::problem::Problems;
 
@@ -101,6 +101,7 @@ pub(super) fn check_edge(wire: &EdgeWire, problems: &mut Problems) {
         }
         problems.at("breaker", |problems| at_least_one("openMs", wire.breaker.open_ms, problems));
         problems.at("rollbackGraceMs", |problems| check_millis(wire.rollback_grace_ms, problems));
+        problems.at("cors", |problems| check_origins(&wire.cors, problems));
     });
 }
 
@@ -121,6 +122,24 @@ fn check_hosts(hosts: &[String], problems: &mut Problems) {
                 problems.add("host_duplicate", format!("the host `{host}` is in the list twice"));
             }
         });
+    }
+}
+
+/// Origins as browsers send them: what is compared byte for byte must be written so.
+fn check_origins(origins: &[String], problems: &mut Problems) {
+    problems.over("origins", origins.len(), MAX_ORIGINS);
+    for (i, origin) in origins.iter().enumerate().take(MAX_ORIGINS) {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let default_port = if origin.starts_with("https:") { ":443" } else { ":80" };
+        let is_origin = authority.is_some_and(|text| is_authority(text) && !text.ends_with(default_port));
+        if origin != "*" && (!is_origin || origin.bytes().any(|b| b.is_ascii_uppercase())) {
+            problems.at(i, |problems| {
+                problems.add(
+                    "origin_invalid",
+                    format!("`{origin:.100}` is no origin such as https://app.example, in lower case and without path, nor `*`"),
+                );
+            });
+        }
     }
 }
 

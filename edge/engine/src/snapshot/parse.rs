@@ -263,6 +263,7 @@ fn edge(fields: &mut Fields<'_>, p: P<'_>) -> Option<EdgeWire> {
         })
     });
     let rollback_grace_ms = fields.optional("rollbackGraceMs", p, Node::u32);
+    let cors = fields.or_default("cors", p, texts);
     Some(EdgeWire {
         hosts: hosts?,
         debug: debug?,
@@ -271,6 +272,7 @@ fn edge(fields: &mut Fields<'_>, p: P<'_>) -> Option<EdgeWire> {
         health: health?,
         breaker: breaker?,
         rollback_grace_ms: rollback_grace_ms?,
+        cors: cors?,
     })
 }
 

@@ -353,6 +353,9 @@ pub struct EdgeWire {
     /// Milliseconds that open tunnels and streams keep after their release was rolled back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_grace_ms: Option<u32>,
+    /// Origins of pages that may evaluate flags here, `*` = all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cors: Vec<String>,
 }
 
 /// Timeouts in milliseconds; absent = the default that `edge.rs` names.

@@ -71,6 +71,7 @@ impl Collector for Exposition {
         let totals = observed.metrics.totals(Instant::now());
         releases(&mut encoder, &totals)?;
         flags(&mut encoder, &totals)?;
+        ofrep(&mut encoder, &totals)?;
         events(&mut encoder, &totals)?;
         snapshots(&mut encoder, &observed.board.report())?;
         upstreams(&mut encoder, &observed.health)?;
@@ -202,6 +203,18 @@ fn flags(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
     counters(encoder, &names::FLAGS, samples.filter(|(_, count)| *count > 0))
 }
 
+fn ofrep(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
+    let codes = super::OFREP_CODES.map(|code| code.to_string());
+    let codes = &codes;
+    let samples = totals.ofrep.iter().flat_map(|(scope, kinds)| {
+        super::OFREP_KINDS.into_iter().zip(kinds).flat_map(move |(kind, counts)| {
+            let labels = move |code| [scope.app(), scope.environment(), kind, code];
+            codes.iter().zip(counts).map(move |(code, count)| (labels(code.as_str()), *count))
+        })
+    });
+    counters(encoder, &names::OFREP_REQUESTS, samples.filter(|(_, count)| *count > 0))
+}
+
 fn events(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
     let get = |event: Event| totals.events.get(event as usize).copied().unwrap_or_default();
     let open = |from: Event, to: Event| float(get(from).saturating_sub(get(to)));
@@ -222,6 +235,7 @@ fn events(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> Written {
     let connections = open(Event::ConnectionOpened, Event::ConnectionClosed);
     gauges(encoder, &names::CONNECTIONS_OPEN, [([], connections)])?;
     gauges(encoder, &names::TUNNELS_OPEN, [([], open(Event::TunnelOpened, Event::TunnelClosed))])?;
+    gauges(encoder, &names::OFREP_STREAMS_OPEN, [([], open(Event::StreamOpened, Event::StreamClosed))])?;
     let used = [(["new"], get(Event::UpstreamConnected)), (["reused"], get(Event::UpstreamReused))];
     counters(encoder, &names::UPSTREAM_CONNECTIONS, used)?;
     counters(encoder, &names::RETRIES, [([], get(Event::Retried))])?;
@@ -301,6 +315,7 @@ mod tests {
         let release = shard.release("web", "production", "web-\"2\"");
         release.record(503, RouteReason::Split, Duration::from_millis(3));
         release.failed();
+        shard.ofrep("web", "production").record("bulk", 200);
         let variants = ["on", "off"].into_iter();
         let flags = shard.flags("web", "production", std::iter::once(("checkout", variants)));
         flags.record(&[FlagOutcome {

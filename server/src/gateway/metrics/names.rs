@@ -81,6 +81,10 @@ metrics! {
         "Why a release was chosen: OVERRIDE, RULE, PIN, SPLIT, ACTIVE or FALLBACK";
     FLAGS = Counter "bascule_decisions" { "app", "environment", "flag", "variant", "reason" }
         "Decisions of forwarded flags";
+    OFREP_REQUESTS = Counter "bascule_ofrep_requests" { "app", "environment", "kind", "code" }
+        "Requests for flags by OFREP (bulk, single, events); app and environment are empty when a token is of none";
+    OFREP_STREAMS_OPEN = Gauge "bascule_ofrep_streams_open" { }
+        "Streams of flag changes that are open";
     UPSTREAM_FAILURES = Counter "bascule_upstream_failures" { "app", "environment", "release" }
         "Exchanges with a release that failed (transport, timeout or 5xx), also those that clients did not see";
     FALLBACKS = Counter "bascule_fallbacks" { "cause" }

@@ -30,6 +30,11 @@ impl Out {
         self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
+    /// The data alone, for whoever needs no framing.
+    pub(in crate::gateway) fn take_data(&mut self) -> Bytes {
+        std::mem::take(&mut self.data)
+    }
+
     /// Writes all of it. `sent` becomes true with the first byte.
     pub(in crate::gateway) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
