@@ -10,6 +10,7 @@ mod crowd;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;
+mod follow;
 mod gateway;
 mod health;
 mod host;

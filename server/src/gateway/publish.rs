@@ -125,6 +125,19 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// The code that a control plane is told.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Older { .. } => "older",
+            Self::SameNumber { .. } => "same_number",
+            Self::HostTaken { .. } => "host_taken",
+            Self::Prepare(_) | Self::Panicked => "prepare_failed",
+            Self::Unacknowledged { .. } => "unacknowledged",
+        }
+    }
+}
+
 type Running = BTreeMap<Scope, LoadedSnapshot>;
 
 /// Publishes to all workers of a gateway.
@@ -169,9 +182,19 @@ impl<W: Worker> Publisher<W> {
         self.lock().values().cloned().collect()
     }
 
+    /// What an environment runs now.
+    pub fn runs(&self, scope: &Scope) -> Option<LoadedSnapshot> {
+        self.lock().get(scope).cloned()
+    }
+
     /// Makes every worker run the change. On an error that is not [`PublishError::Unacknowledged`],
     /// no worker has seen anything of it.
     pub fn publish(&self, change: Change) -> Result<Acks, PublishError> {
+        self.publish_then(change, |_| ())
+    }
+
+    /// The same; `told` hears of it as soon as every worker runs the change, before logs and disk.
+    pub fn publish_then(&self, change: Change, told: impl FnOnce(&Acks)) -> Result<Acks, PublishError> {
         let mut running = self.lock();
         let next = merge(&running, &change)?;
         check_hosts(&next)?;
@@ -180,6 +203,10 @@ impl<W: Worker> Publisher<W> {
         let acks = self.install(states);
         // Workers that answered run it, so it is what runs; the others cannot be worse off.
         *running = next;
+        self.note(&change, acks.as_ref().ok());
+        if let Ok(acks) = &acks {
+            told(acks);
+        }
         (self.after_change)(&set);
         self.settle(change, acks.as_ref().ok());
         acks
@@ -206,11 +233,22 @@ impl<W: Worker> Publisher<W> {
         })
     }
 
-    /// What can wait until the workers have it: the report and the disk.
-    fn settle(&self, change: Change, acks: Option<&Acks>) {
+    /// The report: true before anybody is told.
+    fn note(&self, change: &Change, acks: Option<&Acks>) {
         if let Some(acks) = acks {
             self.board.published(acks.slowest(), acks.stall);
         }
+        for (loaded, origin) in &change.set {
+            let snapshot = loaded.snapshot();
+            self.board.runs(&scope_of(snapshot), snapshot.number(), snapshot.created_at(), origin.clone());
+        }
+        for scope in &change.withdraw {
+            self.board.withdrawn(scope);
+        }
+    }
+
+    /// What can wait until the workers have it: the log and the disk.
+    fn settle(&self, change: Change, acks: Option<&Acks>) {
         for (loaded, origin) in change.set {
             let snapshot = loaded.snapshot();
             let scope = scope_of(snapshot);
@@ -223,14 +261,12 @@ impl<W: Worker> Publisher<W> {
                 slowest_us = acks.map(|acks| u64::try_from(acks.slowest().as_micros()).unwrap_or(u64::MAX)),
                 "a snapshot runs"
             );
-            self.board.runs(&scope, snapshot.number(), snapshot.created_at(), origin);
             if !is_restored {
                 self.on_disk(|dir| dir.save(&scope, snapshot.number(), loaded.document()));
             }
         }
         for scope in change.withdraw {
             tracing::info!(app = scope.app(), environment = scope.environment(), "an environment is no longer served");
-            self.board.withdrawn(&scope);
             self.on_disk(|dir| dir.remove(&scope));
         }
     }
