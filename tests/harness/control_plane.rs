@@ -183,8 +183,13 @@ impl Drop for ControlPlane {
 impl ControlPlane {
     /// One without snapshots.
     pub fn start() -> Self {
+        Self::start_as(1)
+    }
+
+    /// One that signs with the key of this seed.
+    pub fn start_as(seed: u8) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut plane = Self { address, signer: Signer::new(1), shared: Arc::default(), running: None };
+        let mut plane = Self { address, signer: Signer::new(seed), shared: Arc::default(), running: None };
         plane.open();
         plane
     }

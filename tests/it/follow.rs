@@ -1,8 +1,11 @@
 //! A gateway that follows a control plane: what runs, what is refused, what goes on when the control plane does not.
 
+mod leaving;
 mod outages;
 mod push;
 mod refusals;
+mod reports;
+mod restart;
 mod withdrawal;
 
 use std::path::Path;
