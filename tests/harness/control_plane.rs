@@ -227,6 +227,11 @@ impl ControlPlane {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey { id: self.signer.id(), key: self.signer.public() }

@@ -6,6 +6,7 @@ mod push;
 mod refusals;
 mod reports;
 mod restart;
+mod tls;
 mod withdrawal;
 
 use std::path::Path;
