@@ -186,7 +186,8 @@ pub struct Current {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Goodbye {
-    /// Milliseconds to wait at most before connecting again, to be spread at random from 0.
+    /// Milliseconds to wait at most before connecting again, to be spread at random from 0. An edge that got no `current`
+    /// before may wait longer.
     pub retry_ms: u64,
 }
 

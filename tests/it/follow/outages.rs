@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use admin_api::edge::{Current, Welcome};
+use admin_api::edge::{Current, PublicKey, Welcome};
 use bytes::Bytes;
 use tests::control_plane::{Answer, event};
 
@@ -38,6 +38,10 @@ fn recovers(story: &mut Story) {
 
 fn status(code: u16) -> Answer {
     Answer::Status(code, Vec::new(), Bytes::from_static(b"no"))
+}
+
+fn welcome(connection: &str, key: PublicKey) -> Welcome {
+    Welcome { connection: connection.to_owned(), heartbeat_ms: 60_000, report_ms: 1000, public_keys: vec![key] }
 }
 
 fn raw(text: &str, stays: bool) -> Answer {
@@ -171,6 +175,19 @@ fn a_goodbye_says_within_which_time_to_come_back() {
 }
 
 #[test]
+fn a_control_plane_that_says_nothing_but_goodbye_is_not_asked_in_a_loop() {
+    let story = Story::begin();
+    let mut bytes = event("welcome", &welcome("short", story.plane.public_key()), None).to_vec();
+    bytes.extend_from_slice(&event("goodbye", &admin_api::edge::Goodbye { retry_ms: 0 }, None));
+    story.plane.answers(Answer::Raw { bytes: bytes.into(), stays: false });
+    story.plane.hang_up();
+    story.plane.until_visits(4);
+    let before = story.plane.visits().len();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(story.plane.visits().len() < before + 10, "{}", story.plane.visits().len());
+}
+
+#[test]
 fn an_edge_that_comes_back_names_the_last_event_and_gets_what_came_since() {
     let story = Story::begin();
     story.plane.publish(&story.document(2));
@@ -202,18 +219,10 @@ fn what_runs_is_said_again_on_every_new_stream() {
 fn a_control_plane_with_other_keys_takes_nothing_away() {
     let story = Story::begin();
     let load = story.load();
-    let welcome = Welcome {
-        connection: "impostor".into(),
-        heartbeat_ms: 60_000,
-        report_ms: 1000,
-        public_keys: vec![admin_api::edge::PublicKey {
-            id: "0".repeat(16),
-            key: tests::control_plane::Signer::new(9).public(),
-        }],
-    };
+    let key = PublicKey { id: "0".repeat(16), key: tests::control_plane::Signer::new(9).public() };
     let scope = admin_api::edge::Scope { app: "web".into(), environment: "production".into() };
     let other = admin_api::edge::Scope { environment: "staging".into(), ..scope.clone() };
-    let mut bytes = event("welcome", &welcome, None).to_vec();
+    let mut bytes = event("welcome", &welcome("impostor", key), None).to_vec();
     bytes.extend_from_slice(&event("withdraw", &scope, Some(8)));
     bytes.extend_from_slice(&event("current", &Current { sequence: 9, environments: vec![other] }, Some(9)));
     bytes.extend_from_slice(&event("withdraw", &scope, Some(10)));

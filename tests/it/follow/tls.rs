@@ -52,7 +52,7 @@ fn a_control_plane_behind_https_is_followed_when_its_authority_is_trusted_and_ge
     plane.publish(&document("production", 1, &origin));
     let ca = folder.path().join("ca.pem");
     let url = ("ADMIN", format!("https://{}", front(&plane, &ca)));
-    let stranger = follow(&plane, &[url.clone()]);
+    let stranger = follow(&plane, std::slice::from_ref(&url));
     let reason = || get(stranger.ops_address(), "/api/health").body;
     eventually("the certificate is not trusted", reason, |health| health.contains("TLS: invalid peer certificate"));
     assert!(plane.visits().is_empty(), "nobody was shown a token");

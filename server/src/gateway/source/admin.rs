@@ -34,6 +34,7 @@ use stream::Follower;
 mod acks;
 mod apply;
 mod backoff;
+mod caught;
 mod identity;
 mod inbox;
 mod keeper;
@@ -149,6 +150,7 @@ impl<W: Worker + 'static> Parts<W> {
                 on_access(access);
             }
         }
+        let engine_of = Arc::clone(&engine);
         let hello = Hello {
             edge: edge.clone(),
             boot: boot.clone(),
@@ -166,6 +168,7 @@ impl<W: Worker + 'static> Parts<W> {
         let follower = Follower {
             plane: Arc::clone(&plane),
             hello,
+            engine: engine_of,
             keyring,
             inbox: Arc::clone(&inbox),
             outbox: outbox.clone(),

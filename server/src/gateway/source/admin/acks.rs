@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, random};
+use super::caught::caught;
 use super::plane::{Line, Plane};
 use super::verify::Refusal;
 use super::{LEAVE_TIMEOUT, Link};
@@ -150,7 +151,8 @@ impl Teller {
             tokio::select! {
                 biased;
                 () = pending.arrived.notified() => {
-                    if self.tell().await {
+                    // After a panic there is nothing left to tell; the next stream repeats it.
+                    if caught(self.tell()).await.unwrap_or(true) {
                         backoff.reset();
                     } else {
                         // Until then more may be put in, and goes along.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::is_passing;
+use super::caught::caught;
 use super::ledger::Ledger;
 use super::plane::{Line, Plane};
 use super::{LEAVE_TIMEOUT, Link};
@@ -48,8 +49,12 @@ impl Reporter {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(due) => {
                     last = Instant::now();
-                    self.add();
-                    self.send().await;
+                    let telling = async {
+                        self.add();
+                        self.send().await;
+                    };
+                    // A bug in here must not end the stream; the hook has told of it.
+                    let _ = caught(telling).await;
                 }
                 // The control plane may want them more often.
                 changed = self.link.changed() => if changed.is_err() { break },

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::Link;
 use super::acks::Outbox;
 use super::backoff::{Backoff, random, spread};
+use super::caught::{Panicked, caught};
 use super::inbox::{Arrived, Inbox, Waiting};
 use super::keys::Keyring;
 use super::plane::Plane;
@@ -26,6 +27,7 @@ use super::sse::{Event, Reader};
 use super::verify;
 use crate::gateway::board::{Board, ControlPlane};
 use crate::gateway::scope::Scope;
+use crate::gateway::source::SharedEngine;
 use crate::telemetry;
 
 /// How long a stream may be silent before it has said how often it speaks.
@@ -79,6 +81,7 @@ type Fresh = Vec<Box<dyn FnOnce(&mut Waiting) + Send>>;
 pub(super) struct Follower {
     pub(super) plane: Arc<Plane>,
     pub(super) hello: Hello,
+    pub(super) engine: SharedEngine,
     pub(super) keyring: Arc<Keyring>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) outbox: Outbox,
@@ -93,16 +96,25 @@ impl Follower {
     /// Follows for ever.
     pub(super) async fn run(mut self) {
         loop {
-            let Lost { reason, wait } = self.session().await;
+            // A module that was changed meanwhile; while one is being changed, the one of before is said.
+            if let Ok(engine) = self.engine.try_lock() {
+                engine.name().clone_into(&mut self.hello.engine);
+            }
+            // What an event left half-read is gone with the stream; what runs is not in here.
+            let ended = caught(self.session()).await;
+            let bug = |Panicked| Lost::new("following it panicked: this is a bug in bascule");
+            let Lost { reason, wait } = ended.unwrap_or_else(bug);
             self.link.send_modify(|link| link.connection = None);
             let is_news = self.board.control_plane(|plane| {
                 plane.reconnects += 1;
                 plane.lost(&reason)
             });
+            let own = self.backoff.pause(random());
             let pause = match wait {
-                Wait::Backoff => self.backoff.pause(random()),
-                Wait::AtLeast(time) => time.min(MAX_WAIT) + self.backoff.pause(random()),
-                Wait::Within(time) => spread(time.min(MAX_WAIT), random()),
+                Wait::Backoff => own,
+                Wait::AtLeast(time) => time.min(MAX_WAIT) + own,
+                // A control plane that says nothing but goodbye is not asked in a loop.
+                Wait::Within(time) => spread(time.min(MAX_WAIT), random()).max(own),
             };
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             if is_news {
