@@ -14,10 +14,12 @@ use crate::gateway::limits::{ClientLimits, DataConfig, DrainLimits, UpstreamLimi
 use crate::telemetry;
 
 pub mod flags;
+pub mod follow;
 pub mod layers;
 pub mod secret;
 pub mod setting;
 
+use follow::Follow;
 use layers::{Effective, Layers, Origin, Problem, Resolved};
 use secret::{KeySource, Secret};
 
@@ -26,6 +28,8 @@ use secret::{KeySource, Secret};
 pub struct Config {
     /// What to serve: manifests, snapshot documents, folders of them.
     pub files: Vec<PathBuf>,
+    /// The control plane to follow instead.
+    pub follow: Option<Follow>,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// Where health and metrics are.
@@ -106,6 +110,10 @@ impl Config {
             problems.push(problem);
             None
         });
+        let follow = values.follow().unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         problems.extend(values.zero_timeouts());
         if !problems.is_empty() {
             return Err(ConfigError { problems });
@@ -113,6 +121,7 @@ impl Config {
         let data = values.data();
         Ok(Self {
             files: values.paths("file"),
+            follow,
             listen: values.address("listen"),
             ops: values.address("ops"),
             state_dir: values.path("state_dir"),
@@ -179,6 +188,33 @@ impl Values<'_> {
     fn keys(&self) -> Result<KeySource, Problem> {
         let Some(text) = self.text("bucketing_key") else { return Ok(KeySource::Derived) };
         KeySource::parse(&Secret::new(text)).map_err(|error| self.problem("bucketing_key", error.to_string()))
+    }
+
+    fn follow(&self) -> Result<Option<Follow>, Problem> {
+        let Some(url) = self.parsed("admin").pop() else { return Ok(None) };
+        if !self.paths("file").is_empty() {
+            let files = &self.effective("file").origin;
+            let detail =
+                format!("a gateway serves either files or what a control plane says; `file` is set too ({files})");
+            return Err(self.problem("admin", detail));
+        }
+        let Some(token) = self.text("admin_token") else {
+            let detail = "admin_token is missing: name its file with --token-file or BASCULE_ADMIN_TOKEN_FILE";
+            return Err(self.problem("admin", detail.to_owned()));
+        };
+        if token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(
+                self.problem("admin_token", "a token is one word of ASCII letters, digits and signs".to_owned())
+            );
+        }
+        let public_keys = &self.effective("admin_public_key").texts;
+        Ok(Some(Follow {
+            url,
+            token: Secret::new(token),
+            public_keys: public_keys.iter().filter_map(|text| crate::hex::decode(text)).collect(),
+            edge_id: self.text("edge_id").map(str::to_owned),
+            ca: self.path("admin_ca"),
+        }))
     }
 
     fn tls(&self) -> Result<Option<TlsFiles>, Problem> {
@@ -299,7 +335,14 @@ pub fn report(config: &Config) {
     for effective in set {
         tracing::debug!(key = effective.key, value = effective.shown(), origin = %effective.origin, "a setting");
     }
-    if config.keys.is_derived() {
+    if let Some(follow) = &config.follow {
+        if follow.url.is_exposed() {
+            tracing::warn!(
+                admin = %follow.url,
+                "the control plane is not reached by https: the token and the bucketing keys cross the network in clear text"
+            );
+        }
+    } else if config.keys.is_derived() {
         tracing::warn!(
             "BASCULE_BUCKETING_KEY is not set: the key is derived from app and environment, so that a client can \
              compute which cohort an id lands in; set it before real traffic (openssl rand -hex 16)"
@@ -366,6 +409,38 @@ mod tests {
         refused(&[("BASCULE_TIMEOUTS_HEAD", "0s")], "timeouts.head: must be longer than nothing");
         refused(&[("BASCULE_LOG_LEVEL", "server=loud")], "log.level");
         refused(&[("BASCULE_BUCKETING_KEY", "canary")], "32 hexadecimal digits");
+    }
+
+    #[test]
+    fn a_control_plane_needs_a_token_and_excludes_files() {
+        let admin = ("BASCULE_ADMIN", "https://admin.example/");
+        let token = ("BASCULE_ADMIN_TOKEN", "bsc_canary");
+        let key = "0F".repeat(32);
+        let follow = config(&[admin, token, ("BASCULE_ADMIN_PUBLIC_KEY", &key)]).expect("fine").follow;
+        let follow = follow.expect("a control plane");
+        assert_eq!((follow.url.to_string(), follow.public_keys), ("https://admin.example".into(), vec![[0x0f; 32]]));
+        refused(&[admin], "admin_token is missing");
+        refused(&[admin, token, ("BASCULE_FILE", "a.yaml")], "`file` is set too (BASCULE_FILE)");
+        refused(&[admin, ("BASCULE_ADMIN_TOKEN", "bsc canary")], "one word");
+        refused(&[("BASCULE_ADMIN", "admin.example")], "http://HOST");
+        refused(&[admin, token, ("BASCULE_ADMIN_PUBLIC_KEY", "0f")], "64 hexadecimal digits");
+        refused(&[admin, token, ("BASCULE_EDGE_ID", "-x")], "an id is 1 to 128");
+    }
+
+    #[test]
+    fn the_flag_of_a_secret_names_its_file_and_the_text_is_not_shown() {
+        let file = tempfile::NamedTempFile::new().expect("a file for the test");
+        std::fs::write(file.path(), "bsc_canary\n").expect("writable");
+        let path = file.path().display().to_string();
+        let flags = [("admin", "http://127.0.0.1:1".to_owned()), ("token-file", path.clone())];
+        let flags = flags.map(|(flag, value)| (flag.to_owned(), vec![value])).into_iter().collect();
+        let config = Config::read(&Layers { flags, ..Layers::default() }).expect("fine");
+        assert_eq!(config.follow.as_ref().expect("a control plane").token.expose(), "bsc_canary");
+        let debug = format!("{config:?}");
+        assert!(!debug.contains("canary") && debug.contains(&format!("--token-file ({path})")), "{debug}");
+        let flags = [("token-file".to_owned(), vec!["/nowhere/at-all".to_owned()])].into_iter().collect();
+        let error = Config::read(&Layers { flags, ..Layers::default() }).expect_err("no such file").to_string();
+        assert!(error.contains("--token-file (/nowhere/at-all): admin_token: cannot be read"), "{error}");
     }
 
     #[test]

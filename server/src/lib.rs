@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod gateway;
+pub mod hex;
 pub mod host;
 pub mod lifecycle;
 pub mod process;

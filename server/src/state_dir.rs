@@ -3,22 +3,30 @@
 //! It owns the files of the state directory: two generations per environment, each sealed by a
 //! checksum. Invariant: the newest valid generation is never touched; a save writes a new file, makes
 //! it durable, and renames it over the older generation. So at every moment, also after a kill or a
-//! loss of power, either the old or the new snapshot is found, never a broken one. The bucketing key
-//! is not part of a snapshot and never gets here. What the bytes mean is the engine's affair.
+//! loss of power, either the old or the new snapshot is found, never a broken one. What the bytes mean
+//! is the engine's affair; whether a signature is good is asked of whoever loads them. A checksum finds
+//! accidents, a signature finds somebody who writes checksums too.
+//!
+//! A snapshot from a control plane is kept with its head: without the bucketing key in it, no restart
+//! could decide as before. So these files hold a secret, and only their owner may read them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use admin_api::edge::SnapshotHead;
 use sha2::{Digest, Sha256};
 
 use crate::gateway::scope::Scope;
 
 /// First word of a file of ours.
 const MAGIC: &str = "bascule-state";
-/// The layout: one line `MAGIC VERSION number length sha256`, then the bytes.
+/// The layout without a head: one line `MAGIC VERSION number length sha256`, then the snapshot.
 const VERSION: &str = "1";
+/// The layout with one: `MAGIC VERSION number length sha256 head-length`, then the head as JSON, then the
+/// snapshot; length and checksum are those of both.
+const VERSION_WITH_HEAD: &str = "2";
 /// More than any header line; a file without a line end in its first bytes is not ours.
 const MAX_HEADER: usize = 256;
 /// A larger file is not ours: the engine's cap on a snapshot is far below.
@@ -79,6 +87,8 @@ pub struct Stored {
     pub number: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// What a control plane sent with it; `None` when it came from a file.
+    pub head: Option<SnapshotHead>,
 }
 
 /// Free and total bytes of the file system.
@@ -129,8 +139,15 @@ impl StateDir {
         self.generations(scope).into_iter().filter_map(|(_, stored)| stored).max_by_key(|stored| stored.number)
     }
 
-    /// Saves a snapshot; when this returns it survives a loss of power. Saving what is there already
-    /// does nothing.
+    /// All valid snapshots of an environment that a control plane sent, the newest first.
+    pub fn signed(&self, scope: &Scope) -> Vec<(SnapshotHead, Vec<u8>)> {
+        let mut stored: Vec<_> = self.generations(scope).into_iter().filter_map(|(_, stored)| stored).collect();
+        stored.sort_by_key(|stored| std::cmp::Reverse(stored.number));
+        stored.into_iter().filter_map(|stored| Some((stored.head?, stored.bytes))).collect()
+    }
+
+    /// Saves a snapshot from a file; when this returns it survives a loss of power. Saving what is there
+    /// already does nothing.
     pub fn save(&self, scope: &Scope, number: u64, bytes: &[u8]) -> Result<(), StateError> {
         let _lock = self.lock()?;
         let generations = self.generations(scope);
@@ -142,15 +159,70 @@ impl StateDir {
             }
             _ => {}
         }
-        let age = |(_, stored): &(PathBuf, Option<Stored>)| stored.as_ref().map_or(0, |stored| stored.number);
-        let [first, second] = &generations;
-        let (target, _) = if age(first) <= age(second) { first } else { second };
-        let result = self.replace(target, number, bytes);
-        if result.is_err() {
-            // A half-written file is only litter, but on a full disk litter matters.
-            let _ = fs::remove_file(temporary(target));
+        self.save_over(&generations, number, bytes, None)
+    }
+
+    /// The same for a snapshot from a control plane. Those from files are no predecessors of it: their numbers
+    /// were given by this machine.
+    pub fn save_signed(&self, scope: &Scope, head: &SnapshotHead, bytes: &[u8]) -> Result<(), StateError> {
+        let _lock = self.lock()?;
+        let number = head.number;
+        let generations = self.generations(scope).map(|(path, stored)| (path, stored.filter(|it| it.head.is_some())));
+        let newest = generations.iter().filter_map(|(_, stored)| stored.as_ref()).max_by_key(|stored| stored.number);
+        match newest {
+            Some(stored) if stored.number == number && stored.bytes == bytes && stored.head.as_ref() == Some(head) => {
+                return Ok(());
+            }
+            // Signed anew by another key, it is the same snapshot; another one under this number is not.
+            Some(stored) if stored.number > number || (stored.number == number && stored.bytes != bytes) => {
+                return Err(StateError::Superseded { scope: scope.clone(), stored: stored.number, number });
+            }
+            _ => {}
         }
-        result
+        self.save_over(&generations, number, bytes, Some(head))
+    }
+
+    /// Writes over the older of two generations.
+    fn save_over(
+        &self,
+        generations: &[(PathBuf, Option<Stored>); 2],
+        number: u64,
+        bytes: &[u8],
+        head: Option<&SnapshotHead>,
+    ) -> Result<(), StateError> {
+        let age = |(_, stored): &(PathBuf, Option<Stored>)| stored.as_ref().map_or(0, |stored| stored.number);
+        let [first, second] = generations;
+        let (target, _) = if age(first) <= age(second) { first } else { second };
+        match head {
+            None => {
+                let header = format!("{MAGIC} {VERSION} {number} {} {}\n", bytes.len(), checksum(&[bytes]));
+                self.replace(target, &[header.as_bytes(), bytes])
+            }
+            Some(head) => {
+                // Texts and numbers only, so it serialises.
+                let head = serde_json::to_vec(head).unwrap_or_default();
+                let (length, sum) = (head.len() + bytes.len(), checksum(&[&head, bytes]));
+                let header = format!("{MAGIC} {VERSION_WITH_HEAD} {number} {length} {sum} {}\n", head.len());
+                self.replace(target, &[header.as_bytes(), &head, bytes])
+            }
+        }
+    }
+
+    /// Keeps a small text beside the snapshots, whole or not at all.
+    pub fn note(&self, name: &str, text: &[u8]) -> Result<(), StateError> {
+        let _lock = self.lock()?;
+        self.replace(&self.root.join(name), &[text])
+    }
+
+    /// A text that was kept.
+    pub fn noted(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.root.join(name);
+        let mut text = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text)) {
+            Ok(_) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateError::of("read", &path)(error)),
+        }
     }
 
     /// Forgets an environment that its source withdrew.
@@ -177,7 +249,16 @@ impl StateDir {
         })
     }
 
-    fn replace(&self, target: &Path, number: u64, bytes: &[u8]) -> Result<(), StateError> {
+    fn replace(&self, target: &Path, parts: &[&[u8]]) -> Result<(), StateError> {
+        let result = self.try_replace(target, parts);
+        if result.is_err() {
+            // A half-written file is only litter, but on a full disk litter matters.
+            let _ = fs::remove_file(temporary(target));
+        }
+        result
+    }
+
+    fn try_replace(&self, target: &Path, parts: &[&[u8]]) -> Result<(), StateError> {
         let path = temporary(target);
         let mut file = OpenOptions::new()
             .write(true)
@@ -186,10 +267,9 @@ impl StateDir {
             .mode(FILE_MODE)
             .open(&path)
             .map_err(StateError::of("create", &path))?;
-        let header = format!("{MAGIC} {VERSION} {number} {} {}\n", bytes.len(), checksum(bytes));
-        file.write_all(header.as_bytes())
-            .and_then(|()| file.write_all(bytes))
-            .map_err(StateError::of("write", &path))?;
+        for part in parts {
+            file.write_all(part).map_err(StateError::of("write", &path))?;
+        }
         file.sync_all().map_err(StateError::of("sync", &path))?;
         drop(file);
         fs::rename(&path, target).map_err(StateError::of("rename", &path))?;
@@ -250,27 +330,43 @@ enum Broken {
     Length,
     #[error("its checksum does not match")]
     Checksum,
+    #[error("its head cannot be read")]
+    Head,
 }
 
 fn read(path: &Path) -> Result<Stored, Broken> {
     let mut all = Vec::new();
     File::open(path)?.take(MAX_BYTES).read_to_end(&mut all)?;
     let end = all.iter().take(MAX_HEADER).position(|byte| *byte == b'\n').ok_or(Broken::Header)?;
-    let bytes = all.split_off(end + 1);
+    let mut bytes = all.split_off(end + 1);
     let header = std::str::from_utf8(&all).map_err(|_| Broken::Header)?;
     let mut words = header.trim_end().split(' ');
-    if words.next() != Some(MAGIC) || words.next() != Some(VERSION) {
+    if words.next() != Some(MAGIC) {
         return Err(Broken::Header);
     }
+    let has_head = match words.next() {
+        Some(VERSION) => false,
+        Some(VERSION_WITH_HEAD) => true,
+        _ => return Err(Broken::Header),
+    };
     let mut number = || words.next()?.parse::<u64>().ok();
     let (snapshot, length) = (number().ok_or(Broken::Header)?, number().ok_or(Broken::Header)?);
     if u64::try_from(bytes.len()) != Ok(length) {
         return Err(Broken::Length);
     }
-    if words.next() != Some(checksum(&bytes).as_str()) {
+    if words.next() != Some(checksum(&[&bytes]).as_str()) {
         return Err(Broken::Checksum);
     }
-    Ok(Stored { number: snapshot, bytes })
+    if !has_head {
+        return Ok(Stored { number: snapshot, bytes, head: None });
+    }
+    let length = words.next().and_then(|word| word.parse().ok()).filter(|length| *length <= bytes.len());
+    let document = bytes.split_off(length.ok_or(Broken::Head)?);
+    let head: SnapshotHead = serde_json::from_slice(&bytes).map_err(|_| Broken::Head)?;
+    if head.number != snapshot {
+        return Err(Broken::Head);
+    }
+    Ok(Stored { number: snapshot, bytes: document, head: Some(head) })
 }
 
 fn temporary(target: &Path) -> PathBuf {
@@ -285,126 +381,10 @@ fn scope_of(path: &Path) -> Option<Scope> {
 }
 
 /// The SHA-256 as lower-case hex.
-fn checksum(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn checksum(parts: &[&[u8]]) -> String {
+    let hash = parts.iter().fold(Sha256::new(), Sha256::chain_update);
+    crate::hex::encode(&hash.finalize())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open() -> (tempfile::TempDir, StateDir, Scope) {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let dir = StateDir::open(folder.path().join("state")).expect("creatable");
-        (folder, dir, Scope::new("web", "production"))
-    }
-
-    fn number(dir: &StateDir, scope: &Scope) -> Option<u64> {
-        dir.load(scope).map(|stored| stored.number)
-    }
-
-    #[test]
-    fn the_last_saved_snapshot_is_found_and_its_predecessor_kept() {
-        let (_folder, dir, scope) = open();
-        assert_eq!(dir.load(&scope), None);
-        for n in 1..=5 {
-            dir.save(&scope, n, format!("snapshot {n}").as_bytes()).expect("saved");
-            assert_eq!(dir.load(&scope), Some(Stored { number: n, bytes: format!("snapshot {n}").into() }));
-        }
-        let numbers = dir.generations(&scope).map(|(_, stored)| stored.map(|stored| stored.number));
-        assert_eq!(numbers, [Some(5), Some(4)]);
-    }
-
-    #[test]
-    fn any_broken_byte_of_the_newest_generation_gives_the_one_before() {
-        let (_folder, dir, scope) = open();
-        dir.save(&scope, 1, b"old").expect("saved");
-        dir.save(&scope, 2, b"new").expect("saved");
-        let [_, newest] = dir.paths(&scope);
-        let good = fs::read(&newest).expect("there");
-        for i in 0..good.len() {
-            let mut bad = good.clone();
-            bad[i] ^= 0x20;
-            fs::write(&newest, &bad).expect("writable");
-            assert_eq!(number(&dir, &scope), Some(1), "byte {i}");
-            fs::write(&newest, &good[..i]).expect("writable");
-            assert_eq!(number(&dir, &scope), Some(1), "cut at {i}");
-        }
-        fs::write(&newest, [good.as_slice(), b"x"].concat()).expect("writable");
-        assert_eq!(number(&dir, &scope), Some(1));
-    }
-
-    #[test]
-    fn a_save_repairs_the_broken_generation_and_not_the_good_one() {
-        let (_folder, dir, scope) = open();
-        dir.save(&scope, 1, b"one").expect("saved");
-        dir.save(&scope, 2, b"two").expect("saved");
-        let [_, newest] = dir.paths(&scope);
-        fs::write(&newest, b"garbage").expect("writable");
-        dir.save(&scope, 3, b"three").expect("saved");
-        let numbers = dir.generations(&scope).map(|(_, stored)| stored.map(|stored| stored.number));
-        assert_eq!(numbers, [Some(1), Some(3)]);
-    }
-
-    #[test]
-    fn an_older_number_or_another_content_under_the_same_one_is_not_saved() {
-        let (_folder, dir, scope) = open();
-        dir.save(&scope, 7, b"seven").expect("saved");
-        dir.save(&scope, 7, b"seven").expect("the same again is no change");
-        for (n, bytes) in [(6, b"seven"), (7, b"other")] {
-            let error = dir.save(&scope, n, bytes).expect_err("superseded");
-            assert!(matches!(error, StateError::Superseded { stored: 7, .. }), "{error}");
-        }
-        assert_eq!(dir.load(&scope).expect("kept").bytes, b"seven");
-    }
-
-    #[test]
-    fn environments_do_not_meet_and_a_withdrawn_one_is_gone() {
-        let (_folder, dir, production) = open();
-        let staging = Scope::new("web", "staging");
-        dir.save(&production, 1, b"p").expect("saved");
-        dir.save(&staging, 9, b"s").expect("saved");
-        assert_eq!(dir.scopes().expect("listed"), [production.clone(), staging.clone()]);
-        dir.remove(&production).expect("removed");
-        dir.remove(&production).expect("removing nothing is fine");
-        assert_eq!(dir.scopes().expect("listed"), [staging]);
-    }
-
-    #[test]
-    fn opening_clears_what_a_killed_save_left() {
-        let (folder, dir, scope) = open();
-        dir.save(&scope, 1, b"one").expect("saved");
-        let [path, _] = dir.paths(&scope);
-        fs::write(temporary(&path), b"half").expect("writable");
-        let dir = StateDir::open(folder.path().join("state")).expect("opened");
-        assert!(!temporary(&path).exists());
-        assert_eq!(number(&dir, &scope), Some(1));
-    }
-
-    #[test]
-    fn a_directory_that_is_a_file_is_an_error_that_names_it() {
-        let file = tempfile::NamedTempFile::new().expect("a file for the test");
-        let error = StateDir::open(file.path()).expect_err("not a directory");
-        assert!(error.to_string().contains(file.path().to_str().expect("utf-8")), "{error}");
-    }
-
-    #[test]
-    fn only_the_owner_reads_the_files() {
-        use std::os::unix::fs::PermissionsExt;
-        let (_folder, dir, scope) = open();
-        dir.save(&scope, 1, b"one").expect("saved");
-        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(dir.path()), mode(&dir.paths(&scope)[0])), (DIR_MODE, FILE_MODE));
-    }
-
-    #[test]
-    fn room_is_told() {
-        let (_folder, dir, _) = open();
-        let space = dir.space().expect("told");
-        assert!(space.total > 0 && space.free <= space.total);
-    }
-}
+mod tests;

@@ -5,12 +5,14 @@
 pub mod admin;
 pub mod binary;
 pub mod client;
+pub mod control_plane;
 pub mod frames;
 pub mod origin;
 pub mod world;
 pub mod wrk;
 
 pub use client::{Client, Response};
+pub use control_plane::ControlPlane;
 pub use origin::{Origin, Seen};
 pub use world::{World, WorldBuilder};
 pub use wrk::Wrk;

@@ -17,8 +17,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-manifest", &["edge-engine"]),
     ("edge-module", &["edge-abi", "edge-engine"]),
     ("edge-ofrep", &["edge-engine"]),
-    ("server", &["admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep"]),
-    ("tests", &["admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "server"]),
+    ("admin-api", &[]),
+    ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep"]),
+    ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep"]),
+    ("tests", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "server"]),
     ("xtask", &[]),
     ("counted", &["edge-engine"]),
 ];

@@ -152,6 +152,7 @@ impl Setup {
         let parts = Parts {
             ops,
             files: self.files,
+            follow: None,
             module: self.module,
             engine: self.engine,
             shadow: false,

@@ -43,8 +43,18 @@ impl Process {
         settings: &[(&str, &str)],
         change: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut command =
-            command(["gateway", "--file", &file.display().to_string(), "--listen", listen, "--ops", "127.0.0.1:0"]);
+        Self::start_from(&["--file", &file.display().to_string()], listen, settings, change)
+    }
+
+    /// The same from another source.
+    pub(crate) fn start_from(
+        source: &[&str],
+        listen: &str,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = command(["gateway", "--listen", listen, "--ops", "127.0.0.1:0"]);
+        command.args(source);
         command.env("BASCULE_LOG_FORMAT", "json").env("BASCULE_WORKERS", "1");
         for (name, value) in settings {
             command.env(format!("BASCULE_{name}"), value);

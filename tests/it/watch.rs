@@ -71,7 +71,10 @@ fn a_bad_file_keeps_the_last_good_snapshot_and_is_counted_once() {
     assert_eq!(check["lastRefusal"]["reason"], reason);
     let metrics = rig.get("/metrics").body;
     assert!(
-        metrics.contains(&format!("bascule_snapshots_refused_total{{source=\"{}\"}} 1\n", path.display())),
+        metrics.contains(&format!(
+            "bascule_snapshots_refused_total{{source=\"{}\",reason=\"content\"}} 1\n",
+            path.display()
+        )),
         "{metrics}"
     );
 

@@ -105,7 +105,8 @@ pub struct SnapshotHead {
     pub scope: Scope,
     /// Its number; the document says the same.
     pub number: u64,
-    /// SHA-256 of the environment's document before it, 64 hexadecimal digits; empty for the first.
+    /// SHA-256 of the environment's document before it, 64 hexadecimal digits; empty for the first. An edge takes no other
+    /// text here: a line end in it would let one signature stand for two documents.
     pub previous: String,
     /// Id of the key that signed it.
     pub key_id: String,
@@ -176,7 +177,8 @@ pub struct OfrepToken {
 pub struct Current {
     /// The last publication's sequence.
     pub sequence: u64,
-    /// Every environment that the edge's token reaches and that has a snapshot. An edge withdraws all others.
+    /// Every environment that the edge's token reaches and that has a snapshot. An edge withdraws all others, unless the
+    /// list is empty: a control plane that lost its data says that too. The last environment is taken away by `withdraw`.
     pub environments: Vec<Scope>,
 }
 
@@ -184,7 +186,8 @@ pub struct Current {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Goodbye {
-    /// Milliseconds to wait at most before connecting again, to be spread at random from 0.
+    /// Milliseconds to wait at most before connecting again, to be spread at random from 0. An edge that got no `current`
+    /// before may wait longer.
     pub retry_ms: u64,
 }
 
@@ -232,7 +235,8 @@ pub struct Nack {
     /// Its number.
     pub number: u64,
     /// `signature_invalid`, `key_unknown`, `format_unknown`, `older`, `same_number`, `host_taken`, `document_invalid`,
-    /// `module_failed`, `unacknowledged`.
+    /// `module_failed`, `prepare_failed`, `unacknowledged`. After `host_taken` the edge takes the snapshot all the same as
+    /// soon as the other environment gives the host up.
     pub code: String,
     /// Why, for people; at most 4 KiB.
     pub detail: String,

@@ -122,7 +122,7 @@ impl Report {
             self.try_listener(address);
         }
         self.try_tls(config);
-        if config.keys.is_derived() {
+        if config.follow.is_none() && config.keys.is_derived() {
             let detail = "the bucketing key is derived from app and environment: clients can compute who lands in which \
                           cohort; set it before real traffic (openssl rand -hex 16)";
             self.warnings.push(Remark { origin: "BASCULE_BUCKETING_KEY".into(), detail: detail.into() });
@@ -130,8 +130,9 @@ impl Report {
     }
 
     fn try_files(&mut self, config: &Config) {
-        if config.files.is_empty() && config.state_dir.is_none() {
-            let detail = "there is nothing to serve: name a bascule.yaml with --file".to_owned();
+        if config.files.is_empty() && config.follow.is_none() && config.state_dir.is_none() {
+            let detail = "there is nothing to serve: name a bascule.yaml with --file, or a control plane with --admin"
+                .to_owned();
             self.problems.push(Remark { origin: "file".into(), detail });
         }
         match super::check::problems(&config.files, &config.keys) {
@@ -167,7 +168,14 @@ impl Report {
     fn try_tls(&mut self, config: &Config) {
         let server = config.tls.as_ref().map(|files| tls::server(&files.cert, &files.key).map(drop));
         let client = tls::client(config.upstream_ca.as_deref()).map(drop);
-        for (origin, tried) in [("tls.cert", server.unwrap_or(Ok(()))), ("tls.upstream_ca", client)] {
+        let admin =
+            config.follow.as_ref().and_then(|follow| follow.ca.as_deref()).map(|ca| tls::client(Some(ca)).map(drop));
+        let tried = [
+            ("tls.cert", server.unwrap_or(Ok(()))),
+            ("tls.upstream_ca", client),
+            ("admin_ca", admin.unwrap_or(Ok(()))),
+        ];
+        for (origin, tried) in tried {
             if let Err(error) = tried {
                 let detail = format!("{:#}", anyhow::Error::new(error));
                 self.problems.push(Remark { origin: origin.into(), detail });

@@ -11,6 +11,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   bascule gateway --file bascule.yaml
+  bascule gateway --admin https://admin.example --token-file edge.token --state-dir /var/lib/bascule
   bascule gateway --file deploy/ --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
   BASCULE_WORKERS=4 bascule gateway --config /etc/bascule.toml
 
@@ -28,9 +29,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let config = Config::read(&args.flags.clone().layers())
         .map_err(|error| Failure::new(Exit::Usage, error.to_string().trim_end()).with_help(doctor()))?;
-    if config.files.is_empty() && config.state_dir.is_none() {
+    if config.files.is_empty() && config.follow.is_none() && config.state_dir.is_none() {
         let failure = Failure::new(Exit::Usage, "there is nothing to serve");
-        return Err(failure.with_help("name a bascule.yaml with --file".to_owned()).into());
+        return Err(failure
+            .with_help("name a bascule.yaml with --file, or a control plane with --admin".to_owned())
+            .into());
     }
     telemetry::init(&config.telemetry)?;
     match start::run(&config)? {

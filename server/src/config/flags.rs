@@ -76,7 +76,12 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Integer(..) => "N",
         Kind::Duration => "TIME",
         Kind::Size => "BYTES",
-        Kind::Text | Kind::Choice(_) | Kind::Header | Kind::Secret => "VALUE",
+        Kind::Text | Kind::Choice(_) | Kind::Header => "VALUE",
+        Kind::Url => "URL",
+        Kind::Key => "ID",
+        Kind::PublicKeys => "HEX",
+        // A secret on the command line would be seen by everybody on the machine.
+        Kind::Secret => "FILE",
         Kind::Path | Kind::Paths => "PATH",
         Kind::Address => "ADDR",
         Kind::Networks => "NETWORK",

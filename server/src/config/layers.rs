@@ -15,7 +15,7 @@ use super::setting::{self, Kind, Setting};
 /// The variable that names the file when no flag does.
 pub const FILE_VARIABLE: &str = "BASCULE_CONFIG";
 /// Variables of ours that are no settings of the gateway.
-const OTHER_VARIABLES: [&str; 4] = [FILE_VARIABLE, "BASCULE_ADMIN", "BASCULE_TOKEN", "BASCULE_UPDATE_DOCS"];
+const OTHER_VARIABLES: [&str; 3] = [FILE_VARIABLE, "BASCULE_TOKEN", "BASCULE_UPDATE_DOCS"];
 /// What Kubernetes adds for a service named `bascule…`, e.g. `BASCULE_PORT_8080_TCP_ADDR`.
 const SERVICE_LINKS: [&str; 4] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP"];
 /// A configuration file is a page, not a database.
@@ -35,9 +35,9 @@ pub enum Origin {
     },
     /// An environment variable.
     Variable(String),
-    /// A file that an environment variable names.
+    /// A file that an environment variable or a flag names.
     SecretFile {
-        /// The variable.
+        /// The variable, or the flag.
         variable: String,
         /// The file.
         path: PathBuf,
@@ -138,7 +138,7 @@ impl Layers {
         let mut resolved = Resolved::default();
         let mut texts = self.file_texts(&mut resolved.problems);
         texts.extend(self.variable_texts(&mut resolved));
-        texts.extend(self.flag_texts());
+        texts.extend(self.flag_texts(&mut resolved.problems));
         for setting in setting::ALL {
             let (texts, origin) = texts.remove(setting.key).unwrap_or_else(|| (defaults(setting), Origin::Default));
             for text in &texts {
@@ -152,10 +152,22 @@ impl Layers {
         resolved
     }
 
-    fn flag_texts(&self) -> Texts {
+    fn flag_texts(&self, problems: &mut Vec<Problem>) -> Texts {
         let named = setting::ALL.iter().filter_map(|setting| {
             let flag = setting.flag?;
-            Some((setting.key, (self.flags.get(flag)?.clone(), Origin::Flag(flag))))
+            let given = self.flags.get(flag)?;
+            let [path] = &given[..] else { return Some((setting.key, (given.clone(), Origin::Flag(flag)))) };
+            if setting.kind != Kind::Secret {
+                return Some((setting.key, (given.clone(), Origin::Flag(flag))));
+            }
+            let origin = Origin::SecretFile { variable: format!("--{flag}"), path: path.into() };
+            match read(Path::new(path)) {
+                Ok(text) => Some((setting.key, (vec![text.trim_end().to_owned()], origin))),
+                Err(detail) => {
+                    problems.push(Problem { origin, key: Some(setting.key.to_owned()), detail });
+                    None
+                }
+            }
         });
         named.collect()
     }

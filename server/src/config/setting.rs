@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use edge_engine::KeyId;
 use ipnet::IpNet;
 
+use super::follow::AdminUrl;
 use crate::gateway::limits;
 
 /// One setting.
@@ -46,6 +48,12 @@ pub enum Kind {
     Networks,
     /// The name of a header.
     Header,
+    /// `http://…` or `https://…`, without a query.
+    Url,
+    /// An id: letters, digits and a few signs.
+    Key,
+    /// Ed25519 public keys, 64 hexadecimal digits each.
+    PublicKeys,
     /// One of these.
     Choice(&'static [&'static str]),
     /// A text that is never shown; may also come from a file named by `…_FILE`.
@@ -55,7 +63,7 @@ pub enum Kind {
 impl Kind {
     /// Whether there may be several values.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Paths | Self::Networks)
+        matches!(self, Self::Paths | Self::Networks | Self::PublicKeys)
     }
 
     /// The type in the documentation.
@@ -72,6 +80,9 @@ impl Kind {
             Self::Address => "address:port".to_owned(),
             Self::Networks => "list of networks".to_owned(),
             Self::Header => "header name".to_owned(),
+            Self::Url => "URL".to_owned(),
+            Self::Key => "id".to_owned(),
+            Self::PublicKeys => "list of public keys".to_owned(),
             Self::Choice(choices) => choices.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", "),
             Self::Secret => "secret".to_owned(),
         }
@@ -95,6 +106,12 @@ impl Kind {
             }
             Self::Networks => network(text).map_or_else(|| wrong("a network such as `10.0.0.0/8`"), |_| None),
             Self::Header => http::HeaderName::try_from(text).err().and_then(|_| wrong("the name of a header")),
+            Self::Url => text.parse::<AdminUrl>().err().map(|error| format!("`{text}`: {error}")),
+            Self::Key => KeyId::new(text).err().map(|error| format!("`{text}`: {error}").replace("a key id", "an id")),
+            Self::PublicKeys => match crate::hex::decode::<32>(text) {
+                Some(_) => None,
+                None => wrong("a public key of 64 hexadecimal digits"),
+            },
             Self::Choice(choices) if choices.contains(&text) => None,
             Self::Choice(choices) => wrong(&format!("one of {}", choices.join(", "))),
             // Never quoted: it may be nearly right.
@@ -153,10 +170,15 @@ macro_rules! settings {
     };
 }
 
-use Kind::{Address, Bool, Choice, Header, Integer, Networks, Path, Paths, Secret, Size, Text};
+use Kind::{Address, Bool, Choice, Header, Integer, Key, Networks, Path, Paths, PublicKeys, Secret, Size, Text, Url};
 
 settings! {
     "file" Paths, "", Some("file"), "bascule.yaml files, snapshot documents, or folders of them; watched";
+    "admin" Url, "", Some("admin"), "The control plane to follow, http:// or https://; instead of files";
+    "admin_token" Secret, "", Some("token-file"), "Token with the role `edge` for the control plane; the flag names a file that holds it";
+    "admin_public_key" PublicKeys, "", Some("admin-public-key"), "Keys that the control plane's snapshots must be signed with; without any, those of the first contact are trusted from then on";
+    "admin_ca" Path, "", None, "PEM file with the authorities that an https control plane is checked against, and no others; without it those of the system";
+    "edge_id" Key, "", Some("edge-id"), "How this edge is named at the control plane; without it an id that the state directory keeps, else a random one per process";
     "listen" Address, "127.0.0.1:8080", Some("listen"), "Where clients connect";
     "ops" Address, "127.0.0.1:9090", Some("ops"), "Where health and metrics are served; never expose it to clients";
     "state_dir" Path, "", Some("state-dir"), "Where the last good snapshots are kept for a start without source";
@@ -226,7 +248,7 @@ pub fn document() -> String {
          from. Unknown keys of the file are errors; an unknown `BASCULE_*` variable is a warning.\n\nDurations are `250ms`, \
          `10s`, `5m`, `1h`; sizes are bytes or `32KiB`, `1MiB`, `1GiB`. Lists are arrays in TOML, repeated flags, and \
          comma-separated in variables. A dotted key `timeouts.head` is `head` in the table `[timeouts]`. A secret may also \
-         come from a file named by its variable with `_FILE` at the end. This table is made from \
+         come from a file named by its variable with `_FILE` at the end; a flag of a secret names a file too. This table is made from \
          `server/src/config/setting.rs`; a test holds the two together.\n\n\
          | key | type | default | flag | variable | meaning |\n| --- | --- | --- | --- | --- | --- |\n",
     );

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use admin_api::edge::SnapshotHead;
 use jiff::Timestamp;
 
 use super::scope::Scope;
@@ -18,6 +19,8 @@ use super::scope::Scope;
 pub enum Origin {
     /// A watched file.
     File(PathBuf),
+    /// A control plane, signed as the head says.
+    ControlPlane(Arc<SnapshotHead>),
     /// The state directory, because the source was broken or away.
     StateDir,
     /// The caller of the library: the demo and tests.
@@ -25,10 +28,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// `file`, `state-dir` or `direct`.
+    /// `file`, `control-plane`, `state-dir` or `direct`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::ControlPlane(_) => "control-plane",
             Self::StateDir => "state-dir",
             Self::Direct => "direct",
         }
@@ -70,6 +74,77 @@ pub struct SourceStatus {
     pub accepted: u64,
 }
 
+/// The control plane that this edge follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Where it is.
+    pub url: String,
+    /// Whether its stream is open.
+    pub is_connected: bool,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// When the last byte came from it.
+    pub last_contact: Option<Timestamp>,
+    /// Why the stream is not open, or what is wrong with what it says.
+    pub reason: Option<String>,
+    /// Attempts to open the stream after the first one.
+    pub reconnects: u64,
+    /// Refused snapshots by code.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// What each environment last refused, until it takes a snapshot again.
+    pub refusals: BTreeMap<Scope, NotTaken>,
+    /// Reports that it has not answered.
+    pub reports_waiting: u64,
+}
+
+/// A control plane's snapshot that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    /// When.
+    pub at: Timestamp,
+    /// Its number.
+    pub number: u64,
+    /// The code of the answer.
+    pub code: &'static str,
+    /// Why.
+    pub detail: String,
+}
+
+impl ControlPlane {
+    /// One that was not reached yet.
+    pub fn new(url: String) -> Self {
+        Self {
+            url,
+            is_connected: false,
+            since: Timestamp::now(),
+            last_contact: None,
+            reason: None,
+            reconnects: 0,
+            refused: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            reports_waiting: 0,
+        }
+    }
+
+    /// The stream is open.
+    pub fn connected(&mut self) {
+        self.is_connected = true;
+        self.since = Timestamp::now();
+        self.reason = None;
+    }
+
+    /// The stream is not open; says whether the reason is news.
+    pub fn lost(&mut self, reason: &str) -> bool {
+        if self.is_connected {
+            self.since = Timestamp::now();
+        }
+        self.is_connected = false;
+        let is_news = self.reason.as_deref() != Some(reason);
+        self.reason = Some(reason.to_owned());
+        is_news
+    }
+}
+
 /// What a publication cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SwapStats {
@@ -94,6 +169,8 @@ pub struct Report {
     pub environments: BTreeMap<Scope, Running>,
     /// Where it comes from.
     pub sources: BTreeMap<PathBuf, SourceStatus>,
+    /// The control plane, when one is followed.
+    pub control_plane: Option<ControlPlane>,
     /// What the swaps cost.
     pub swaps: SwapStats,
     /// Saves to the state directory that failed, and the last reason.
@@ -135,6 +212,23 @@ impl Board {
     /// No worker runs this any more, because its source withdrew it.
     pub fn withdrawn(&self, scope: &Scope) {
         self.lock().environments.remove(scope);
+    }
+
+    /// The source says that this is what it wants to run; so it is no stopgap any more.
+    pub fn confirmed(&self, scope: &Scope, origin: Origin) {
+        if let Some(running) = self.lock().environments.get_mut(scope) {
+            running.origin = origin;
+        }
+    }
+
+    /// From now on a control plane is followed.
+    pub fn follows(&self, control_plane: ControlPlane) {
+        self.lock().control_plane = Some(control_plane);
+    }
+
+    /// Looks at, and changes, what is known about the control plane; the default when none is followed.
+    pub fn control_plane<T: Default>(&self, note: impl FnOnce(&mut ControlPlane) -> T) -> T {
+        self.lock().control_plane.as_mut().map(note).unwrap_or_default()
     }
 
     /// A publication was acknowledged by all workers.

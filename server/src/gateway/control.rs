@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::metrics::expose::{self, Observed};
 use super::ops::report::{Report, Sources as HealthSources};
 use super::ops::{Observe, Ops};
 use super::publish::{Publisher, Worker, release_health};
+use super::source::admin::{self, FollowThread, Following};
 use super::source::{SourceThread, Sources};
 use crate::config::secret::KeySource;
 use crate::host::{Engine, LoadedSnapshot};
@@ -35,6 +36,8 @@ pub struct Parts {
     pub ops: std::net::TcpListener,
     /// Files and folders to serve from; none when the caller publishes.
     pub files: Vec<PathBuf>,
+    /// The control plane to follow instead.
+    pub follow: Option<Following>,
     /// A module file to watch.
     pub module: Option<PathBuf>,
     /// What decides at first.
@@ -66,6 +69,7 @@ impl std::fmt::Debug for Parts {
 /// The running control side. Dropping it stops it and waits for its end.
 #[derive(Debug)]
 pub struct Control<W: Worker + 'static> {
+    following: Option<FollowThread>,
     sources: Option<SourceThread>,
     publisher: Arc<Publisher<W>>,
     board: Arc<Board>,
@@ -76,6 +80,8 @@ pub struct Control<W: Worker + 'static> {
 
 impl<W: Worker + 'static> Drop for Control<W> {
     fn drop(&mut self) {
+        // Says goodbye, while the numbers that it reports are still read.
+        self.following.take();
         self.sources.take();
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
@@ -107,7 +113,9 @@ impl<W: Worker + 'static> Control<W> {
         let board = Arc::new(Board::default());
         let (targets, wanted) = watch::channel(Vec::new());
         let health = Arc::clone(&parts.health);
-        let publisher = Publisher::new(workers, Arc::clone(&board), parts.state_dir.clone());
+        // What a control plane sends is saved with its signature, by whoever follows.
+        let saves = parts.state_dir.clone().filter(|_| parts.follow.is_none());
+        let publisher = Publisher::new(workers, Arc::clone(&board), saves);
         let publisher = Arc::new(publisher.after_change(Box::new(move |running| {
             // Nobody checks any more when the thread has ended.
             let _ = targets.send(checks(running, &health));
@@ -120,7 +128,7 @@ impl<W: Worker + 'static> Control<W> {
         let address = ops.address()?;
         let (first, of) = (parts.engine.name().to_owned(), Arc::clone(&publisher));
         let observed = Observed {
-            metrics: parts.metrics,
+            metrics: Arc::clone(&parts.metrics),
             board: Arc::clone(&board),
             health: Arc::clone(&parts.health),
             engine: Box::new(move || {
@@ -136,18 +144,27 @@ impl<W: Worker + 'static> Control<W> {
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(run(ops, answers, wanted, tls, stopped));
         })?;
+        let engine = Arc::new(Mutex::new(parts.engine));
         let sources = Sources {
             files: parts.files,
             module: parts.module,
-            engine: parts.engine,
+            engine: Arc::clone(&engine),
             shadow: parts.shadow,
             keys: parts.keys,
             publisher: Arc::clone(&publisher),
             board: Arc::clone(&board),
-            state_dir: parts.state_dir,
+            state_dir: parts.state_dir.clone(),
         };
-        let mut control = Self { sources: None, publisher, board, ops: address, stop, thread: Some(thread) };
+        let (publisher_of, board_of) = (Arc::clone(&publisher), Arc::clone(&board));
+        let mut control =
+            Self { following: None, sources: None, publisher, board, ops: address, stop, thread: Some(thread) };
         control.sources = Some(sources.start()?);
+        if let Some(following) = parts.follow {
+            let (metrics, state_dir) = (parts.metrics, parts.state_dir);
+            let parts =
+                admin::Parts { following, engine, publisher: publisher_of, board: board_of, metrics, state_dir };
+            control.following = Some(parts.start()?);
+        }
         Ok(control)
     }
 

@@ -5,7 +5,7 @@
 //! decided by the state before.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -29,19 +29,51 @@ pub(super) enum Message {
 
 #[derive(Default)]
 pub(super) struct Mailbox {
-    messages: Mutex<VecDeque<Message>>,
+    messages: Mutex<Messages>,
     arrived: Notify,
+}
+
+#[derive(Default)]
+struct Messages {
+    waiting: VecDeque<Message>,
+    /// The worker has drained and serves nobody.
+    is_over: bool,
+}
+
+impl Message {
+    /// Nobody decides anything any more, so whatever was to be true of it is.
+    fn void(self) {
+        if let Self::Install { done, .. } = self {
+            let _ = done.send(Swapped { at: Instant::now(), stall: Duration::ZERO });
+        }
+    }
 }
 
 impl Mailbox {
     fn post(&self, message: Message) {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push_back(message);
+        let mut messages = self.lock();
+        if messages.is_over {
+            return message.void();
+        }
+        messages.waiting.push_back(message);
         self.arrived.notify_one();
+    }
+
+    /// The worker has drained: it agrees to everything from now on, so that a snapshot that comes while others still
+    /// drain does not wait for it.
+    pub(super) fn finish(&self) {
+        let mut messages = self.lock();
+        messages.is_over = true;
+        messages.waiting.drain(..).for_each(Message::void);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn next(&self) -> Message {
         loop {
-            let message = self.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let message = self.lock().waiting.pop_front();
             match message {
                 Some(message) => return message,
                 None => self.arrived.notified().await,

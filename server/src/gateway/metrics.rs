@@ -14,6 +14,7 @@ use edge_engine::{FlagOutcome, RouteReason};
 
 use super::scope::Scope;
 
+pub mod counted;
 pub mod expose;
 pub mod names;
 
@@ -123,6 +124,12 @@ pub struct ReleaseShard {
     micros: Counter,
     /// Upstream failures seen by clients or hidden by shielding.
     failures: Counter,
+    /// Requests that ended without an upstream's answer; the gateway answered 5xx for it.
+    unanswered: Counter,
+    /// Requests that another release answered because this one answered 5xx.
+    hidden_statuses: Counter,
+    /// Requests that another release answered because this one did not answer.
+    hidden_faults: Counter,
 }
 
 impl ReleaseShard {
@@ -146,6 +153,18 @@ impl ReleaseShard {
     /// One failed exchange, whether or not another release answered for it.
     pub fn failed(&self) {
         self.failures.add(1);
+    }
+}
+
+impl ReleaseShard {
+    /// A request that no upstream answered; the gateway does, and [`Self::record`] counts that answer.
+    pub fn unanswered(&self) {
+        self.unanswered.add(1);
+    }
+
+    /// A request that another release answers for this one, which answered 5xx or not at all.
+    pub fn hidden(&self, is_status: bool) {
+        if is_status { &self.hidden_statuses } else { &self.hidden_faults }.add(1);
     }
 }
 
@@ -333,6 +352,9 @@ struct ReleaseTotals {
     buckets: [u64; BUCKETS],
     micros: u64,
     failures: u64,
+    unanswered: u64,
+    hidden_statuses: u64,
+    hidden_faults: u64,
 }
 
 impl ReleaseTotals {
@@ -343,6 +365,9 @@ impl ReleaseTotals {
         sum(&mut self.buckets, &shard.buckets);
         self.micros = self.micros.wrapping_add(shard.micros.get());
         self.failures += shard.failures.get();
+        self.unanswered += shard.unanswered.get();
+        self.hidden_statuses += shard.hidden_statuses.get();
+        self.hidden_faults += shard.hidden_faults.get();
     }
 }
 

@@ -114,4 +114,5 @@ fn reap(states: mpsc::Receiver<Box<WorkerState>>) {
 fn work(runtime: &tokio::runtime::Runtime, parts: Parts, listener: Listener, mailbox: &Arc<Mailbox>) {
     let local = tokio::task::LocalSet::new();
     local.block_on(runtime, Worker::new(parts).run(listener, mailbox));
+    mailbox.finish();
 }

@@ -78,18 +78,22 @@ impl Call<'_> {
             };
             attempt.number += 1;
             let Some(next) = self.next(&failed, &serving, &mut attempt, pump) else {
-                return (self.give_up(failed), Some(serving));
+                return (self.give_up(failed, &serving), Some(serving));
             };
+            if next.release.id != serving.release.id {
+                serving.release.shard.hidden(matches!(failed, Failed::Status(_)));
+            }
             serving = next;
         }
     }
 
-    fn give_up(&self, failed: Failed) -> Result<Reply, Problem> {
+    fn give_up(&self, failed: Failed, serving: &Serving) -> Result<Reply, Problem> {
         match failed {
             Failed::Status(reply) => Ok(reply),
             Failed::Fault(fault) => {
                 if fault.kind().is_some() {
                     self.worker.shard.count(Event::NoUpstream);
+                    serving.release.shard.unanswered();
                 } else if fault.cause == Cause::ClientTimeout {
                     self.worker.shard.count(Event::BodyTimeout);
                 }

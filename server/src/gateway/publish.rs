@@ -132,6 +132,19 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// The code that a control plane is told.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Older { .. } => "older",
+            Self::SameNumber { .. } => "same_number",
+            Self::HostTaken { .. } => "host_taken",
+            Self::Prepare(_) | Self::Panicked => "prepare_failed",
+            Self::Unacknowledged { .. } => "unacknowledged",
+        }
+    }
+}
+
 #[derive(Default, Clone)]
 struct Running {
     snapshots: BTreeMap<Scope, LoadedSnapshot>,
@@ -180,17 +193,36 @@ impl<W: Worker> Publisher<W> {
         self.lock().snapshots.values().cloned().collect()
     }
 
+    /// What an environment runs now.
+    pub fn runs(&self, scope: &Scope) -> Option<LoadedSnapshot> {
+        self.lock().snapshots.get(scope).cloned()
+    }
+
     /// Makes every worker run the change. On an error that is not [`PublishError::Unacknowledged`],
     /// no worker has seen anything of it.
     pub fn publish(&self, change: Change) -> Result<Acks, PublishError> {
+        self.publish_then(change, |_| ())
+    }
+
+    /// The same; `told` hears of it as soon as every worker runs the change, before logs and disk.
+    pub fn publish_then(&self, change: Change, told: impl FnOnce(&Acks)) -> Result<Acks, PublishError> {
         let mut running = self.lock();
         let next = merge(&running, &change)?;
         check_hosts(&next)?;
+        // Workers listen once they have something to serve; tokens alone are nothing, and wait for it.
+        if next.snapshots.is_empty() && running.snapshots.is_empty() {
+            *running = next;
+            return Ok(Acks { workers: Vec::new(), stall: Duration::ZERO });
+        }
         let set: Vec<_> = next.snapshots.values().cloned().collect();
         let states = self.prepare(&set, &next.access)?;
         let acks = self.install(states);
         // Workers that answered run it, so it is what runs; the others cannot be worse off.
         *running = next;
+        self.note(&change, acks.as_ref().ok());
+        if let Ok(acks) = &acks {
+            told(acks);
+        }
         (self.after_change)(&set);
         self.settle(change, acks.as_ref().ok());
         acks
@@ -199,6 +231,11 @@ impl<W: Worker> Publisher<W> {
     /// Has these OFREP tokens count at every worker, and no others.
     pub fn set_access(&self, access: Access) -> Result<Acks, PublishError> {
         self.publish(Change { access: Some(access), ..Change::default() })
+    }
+
+    /// The OFREP tokens that count.
+    pub fn access(&self) -> Access {
+        (*self.lock().access).clone()
     }
 
     fn prepare(&self, set: &[LoadedSnapshot], access: &Access) -> Result<Vec<W::State>, PublishError> {
@@ -222,11 +259,22 @@ impl<W: Worker> Publisher<W> {
         })
     }
 
-    /// What can wait until the workers have it: the report and the disk.
-    fn settle(&self, change: Change, acks: Option<&Acks>) {
+    /// The report: true before anybody is told.
+    fn note(&self, change: &Change, acks: Option<&Acks>) {
         if let Some(acks) = acks {
             self.board.published(acks.slowest(), acks.stall);
         }
+        for (loaded, origin) in &change.set {
+            let snapshot = loaded.snapshot();
+            self.board.runs(&scope_of(snapshot), snapshot.number(), snapshot.created_at(), origin.clone());
+        }
+        for scope in &change.withdraw {
+            self.board.withdrawn(scope);
+        }
+    }
+
+    /// What can wait until the workers have it: the log and the disk.
+    fn settle(&self, change: Change, acks: Option<&Acks>) {
         for (loaded, origin) in change.set {
             let snapshot = loaded.snapshot();
             let scope = scope_of(snapshot);
@@ -239,14 +287,12 @@ impl<W: Worker> Publisher<W> {
                 slowest_us = acks.map(|acks| u64::try_from(acks.slowest().as_micros()).unwrap_or(u64::MAX)),
                 "a snapshot runs"
             );
-            self.board.runs(&scope, snapshot.number(), snapshot.created_at(), origin);
             if !is_restored {
                 self.on_disk(|dir| dir.save(&scope, snapshot.number(), loaded.document()));
             }
         }
         for scope in change.withdraw {
             tracing::info!(app = scope.app(), environment = scope.environment(), "an environment is no longer served");
-            self.board.withdrawn(&scope);
             self.on_disk(|dir| dir.remove(&scope));
         }
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -27,8 +27,13 @@ use crate::telemetry;
 use read::{Content, Wanted};
 use watch::{Found, Unreadable, Watch};
 
+pub mod admin;
 pub mod read;
 pub mod watch;
+
+/// What decides, for all sources. Whoever loads snapshots on another thread than the one that watches the module holds it
+/// until they are published, so that no snapshot stays with the module of before.
+pub type SharedEngine = Arc<Mutex<Engine>>;
 
 /// What a source needs.
 pub struct Sources<W> {
@@ -36,8 +41,8 @@ pub struct Sources<W> {
     pub files: Vec<PathBuf>,
     /// A module file to decide with; watched like the others.
     pub module: Option<PathBuf>,
-    /// What decides at first.
-    pub engine: Engine,
+    /// What decides.
+    pub engine: SharedEngine,
     /// Whether a module is compared with the native engine.
     pub shadow: bool,
     /// The bucketing keys.
@@ -272,7 +277,8 @@ impl<W: Worker> Driver<W> {
         }
         let key = self.sources.keys.key(scope.app(), scope.environment());
         let (started, bytes) = (Instant::now(), document.len());
-        let loaded = LoadedSnapshot::of(wire, document.into(), &key, &self.sources.engine);
+        let engine = self.sources.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = LoadedSnapshot::of(wire, document.into(), &key, &engine);
         tracing::debug!(
             app = scope.app(),
             environment = scope.environment(),
@@ -305,7 +311,8 @@ impl<W: Worker> Driver<W> {
             Vec::new()
         });
         for scope in scopes.into_iter().filter(|scope| !self.served.contains_key(scope)).collect::<Vec<_>>() {
-            let Some(stored) = dir.load(&scope) else { continue };
+            // What a control plane sent is decided with a key of its own; only a gateway that follows it has that.
+            let Some(stored) = dir.load(&scope).filter(|stored| stored.head.is_none()) else { continue };
             self.stored.insert(scope.clone(), stored.number);
             let (app, environment) = (scope.app().to_owned(), scope.environment().to_owned());
             match self.start_from(stored) {
@@ -341,12 +348,12 @@ impl<W: Worker> Driver<W> {
         let file = found.path.display().to_string();
         match result {
             Ok(()) => {
-                tracing::info!(file, engine = self.sources.engine.name(), "another edge module decides");
+                tracing::info!(file, engine = self.engine_name(), "another edge module decides");
                 self.sources.board.accepted(&found.path);
             }
             Err(refused) => {
                 let reason = telemetry::chain(&refused);
-                let engine = self.sources.engine.name();
+                let engine = self.engine_name();
                 tracing::error!(file, reason, engine, "an edge module was refused; the one of before goes on");
                 self.sources.board.refused(&found.path, reason);
             }
@@ -357,6 +364,8 @@ impl<W: Worker> Driver<W> {
         let bytes = found.content.as_ref().map_err(Clone::clone)?;
         let module = Module::compile(bytes).map_err(|error| Refused::Module(error.into()))?;
         let engine = Engine::wasm(module).with_shadow(self.sources.shadow);
+        let shared = Arc::clone(&self.sources.engine);
+        let mut current = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let reload = |loaded: LoadedSnapshot| {
             let scope = super::publish::scope_of(loaded.snapshot());
             let origin = self.origin(&scope);
@@ -365,8 +374,12 @@ impl<W: Worker> Driver<W> {
         };
         let set = self.sources.publisher.running().into_iter().map(reload).collect::<Result<Vec<_>, Refused>>()?;
         self.publish(Change { set, ..Change::default() })?;
-        self.sources.engine = engine;
+        *current = engine;
         Ok(())
+    }
+
+    fn engine_name(&self) -> String {
+        self.sources.engine.lock().unwrap_or_else(PoisonError::into_inner).name().to_owned()
     }
 
     fn origin(&self, scope: &Scope) -> Origin {

@@ -23,6 +23,7 @@ use super::mailbox::{Swapped, WorkerHandle};
 use super::metrics::Metrics;
 use super::plane::{DataPlane, Start};
 use super::publish::{Publisher, Worker, release_health};
+use super::source::admin::Following;
 use super::state::{EnvironmentState, HealthSource, Preparation, WorkerState};
 use super::tls::{self, TlsError};
 use crate::config::Config;
@@ -108,8 +109,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything. The files that are there are served when this returns; what is wrong with them
-    /// is in the log and in health. Blocks; not for an async context.
+    /// Starts everything. The files that are there, or what is kept of a control plane, are served when this
+    /// returns; what is wrong with them is in the log and in health. Blocks; not for an async context.
     pub fn start(config: &Config, life: &Lifecycle) -> Result<Self, StartError> {
         let server_tls = config.tls.as_ref().map(|files| tls::server(&files.cert, &files.key)).transpose()?;
         let client_tls = tls::client(config.upstream_ca.as_deref())?;
@@ -143,6 +144,7 @@ impl Gateway {
         let parts = Parts {
             ops,
             files: config.files.clone(),
+            follow: following(config)?,
             module: config.engine.module.clone().filter(|_| !config.engine.native),
             engine,
             shadow: config.engine.shadow,
@@ -235,6 +237,12 @@ fn engine(config: &Config) -> Result<Engine, ModuleError> {
         None => Module::embedded()?,
     };
     Ok(Engine::wasm(module).with_shadow(settings.shadow))
+}
+
+fn following(config: &Config) -> Result<Option<Following>, TlsError> {
+    let Some(follow) = config.follow.clone() else { return Ok(None) };
+    let tls = tls::client(follow.ca.as_deref())?;
+    Ok(Some(Following { follow, region: config.data.region.clone(), tls }))
 }
 
 fn access_log(config: &Config) -> Result<(Option<JsonLines>, Option<Writer>), StartError> {

@@ -13,7 +13,10 @@ use super::folder;
 fn nothing_to_serve_and_wrong_settings_are_usage_errors() {
     let ended = binary::run(["gateway"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
-    assert_eq!(ended.stderr, "error: there is nothing to serve\n  help: name a bascule.yaml with --file\n");
+    assert_eq!(
+        ended.stderr,
+        "error: there is nothing to serve\n  help: name a bascule.yaml with --file, or a control plane with --admin\n"
+    );
     let ended = binary::run(["gateway", "--file", "x.yaml", "--listen", "nowhere", "--workers", "many"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
     for part in ["--listen", "--workers", "help: bascule doctor"] {

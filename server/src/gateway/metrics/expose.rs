@@ -255,8 +255,14 @@ fn snapshots(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Written {
     counters(encoder, &names::SNAPSHOT_SWAPS, all().map(|(labels, running)| (labels, running.swaps)))?;
     let sources: Vec<_> =
         report.sources.iter().map(|(path, status)| (path.display().to_string(), status.refused)).collect();
-    let refused = sources.iter().map(|(path, refused)| ([path.as_str()], *refused));
+    let plane = report.control_plane.as_ref();
+    let by_code = plane.into_iter().flat_map(|plane| &plane.refused);
+    let by_code = by_code.map(|(code, refused)| (["control-plane", code], *refused));
+    let refused = sources.iter().map(|(path, refused)| ([path.as_str(), "content"], *refused)).chain(by_code);
     counters(encoder, &names::SNAPSHOTS_REFUSED, refused)?;
+    let connected = plane.map(|plane| ([], if plane.is_connected { 1.0 } else { 0.0 }));
+    gauges(encoder, &names::CONTROL_PLANE_CONNECTED, connected)?;
+    counters(encoder, &names::CONTROL_PLANE_RECONNECTS, plane.map(|plane| ([], plane.reconnects)))?;
     let times = [(["last"], report.swaps.last), (["slowest"], report.swaps.slowest)];
     gauges(encoder, &names::PUBLISH_LAST, times.map(|(which, time)| (which, time.as_secs_f64())))?;
     gauges(encoder, &names::SWAP_STALL, [([], report.swaps.longest_stall.as_secs_f64())])?;
@@ -303,7 +309,7 @@ mod tests {
     use edge_engine::{FlagIndex, FlagOutcome, FlagReason, VariantIndex};
 
     use super::*;
-    use crate::gateway::board::Origin;
+    use crate::gateway::board::{ControlPlane, Origin};
     use crate::gateway::breaker::Policy;
     use crate::gateway::health::{FailureKind, ReleaseKey, ReleaseShape};
     use crate::gateway::scope::Scope;
@@ -333,6 +339,11 @@ mod tests {
         let scope = Scope::new("web", "production");
         board.runs(&scope, 42, "", Origin::Direct);
         board.refused(Path::new("/a.yaml"), "no".to_owned());
+        let mut plane = ControlPlane::new("https://admin.example".to_owned());
+        plane.connected();
+        plane.reconnects = 2;
+        plane.refused.insert("older", 3);
+        board.follows(plane);
         let health = Arc::new(HealthRegistry::default());
         let key = ReleaseKey { scope, release: "web-2".into() };
         let held = health.release(&ReleaseShape { key, urls: vec!["http://u:1"], breaker: Some(Policy::default()) });
@@ -397,7 +408,10 @@ mod tests {
             (format!("bascule_http_request_duration_seconds_sum{{{release}}}"), 0.003),
             ("bascule_connections_open".to_owned(), 1.0),
             ("bascule_fallbacks_total{cause=\"trap\"}".to_owned(), 1.0),
-            ("bascule_snapshots_refused_total{source=\"/a.yaml\"}".to_owned(), 1.0),
+            ("bascule_snapshots_refused_total{source=\"/a.yaml\",reason=\"content\"}".to_owned(), 1.0),
+            ("bascule_snapshots_refused_total{source=\"control-plane\",reason=\"older\"}".to_owned(), 3.0),
+            ("bascule_control_plane_connected".to_owned(), 1.0),
+            ("bascule_control_plane_reconnects_total".to_owned(), 2.0),
             (format!("bascule_snapshot_number{{{scope}}}"), 42.0),
             (format!("bascule_upstream_healthy{{{scope},release=\"web-2\",upstream=\"http://u:1\"}}"), 0.0),
             (format!("bascule_breaker_open{{{scope},release=\"web-2\"}}"), 1.0),

@@ -117,8 +117,12 @@ metrics! {
         "Time since that snapshot was taken";
     SNAPSHOT_SWAPS = Counter "bascule_snapshot_swaps" { "app", "environment" }
         "Snapshots that were taken";
-    SNAPSHOTS_REFUSED = Counter "bascule_snapshots_refused" { "source" }
-        "Contents of a source that were refused, while the last good one went on";
+    SNAPSHOTS_REFUSED = Counter "bascule_snapshots_refused" { "source", "reason" }
+        "Contents of a source that were refused, while the last good one went on; the reason is `content` for a file";
+    CONTROL_PLANE_CONNECTED = Gauge "bascule_control_plane_connected" { }
+        "1 while the control plane's stream is open";
+    CONTROL_PLANE_RECONNECTS = Counter "bascule_control_plane_reconnects" { }
+        "Attempts to open the control plane's stream again";
     PUBLISH_LAST = Gauge "bascule_publish" ["seconds"] { "which" }
         "Time until every worker ran a new state: the last one and the slowest";
     SWAP_STALL = Gauge "bascule_swap_stall" ["seconds"] { }

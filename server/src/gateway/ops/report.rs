@@ -111,6 +111,7 @@ impl Sources {
         let now = Timestamp::now();
         let mut checks = snapshots(&board, now);
         checks.extend(sources(&board));
+        checks.extend(control_plane(&board));
         checks.extend(self.upstreams());
         checks.extend(self.disk(&board));
         checks.push(memory());
@@ -172,6 +173,30 @@ fn sources(board: &BoardReport) -> Vec<(String, Check)> {
     board.sources.iter().map(|(path, status)| (format!("source:{}", path.display()), check(status))).collect()
 }
 
+/// Away, it changes nothing about what is served; so it is a warning, as is a snapshot that was not taken.
+fn control_plane(board: &BoardReport) -> Option<(String, Check)> {
+    let plane = board.control_plane.as_ref()?;
+    let time = |at: Timestamp| telemetry::timestamp(at);
+    let refusals: Map<String, Value> = plane
+        .refusals
+        .iter()
+        .map(|(scope, it)| {
+            let detail = json!({"number": it.number, "code": it.code, "detail": it.detail, "at": time(it.at)});
+            (scope.to_string(), detail)
+        })
+        .collect();
+    let is_fine = plane.is_connected && plane.reason.is_none() && refusals.is_empty();
+    let mut details = json!({
+        "url": plane.url, "connected": plane.is_connected, "since": time(plane.since),
+        "lastContact": plane.last_contact.map(time), "reason": plane.reason, "reportsWaiting": plane.reports_waiting,
+    });
+    if !refusals.is_empty() {
+        details["refused"] = Value::Object(refusals);
+    }
+    let status = if is_fine { Status::Healthy } else { Status::Warn };
+    Some(("control_plane".to_owned(), Check::new(status, details)))
+}
+
 /// A release without any usable upstream is down, but the gateway is not: the active release answers for
 /// a candidate, and no probe's restart brings an upstream back. So it is a warning.
 fn upstreams_of(release: &ReleaseHealth, now: u64) -> (String, Check) {
@@ -198,7 +223,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::gateway::board::Origin;
+    use crate::gateway::board::{ControlPlane, NotTaken, Origin};
     use crate::gateway::breaker::Policy;
     use crate::gateway::health::{FailureKind, ReleaseKey, ReleaseShape};
     use crate::gateway::scope::Scope;
@@ -242,6 +267,29 @@ mod tests {
         let check = &value["checks"]["source:/etc/bascule/a.yaml"];
         assert_eq!((&check["status"], &check["lastRefusal"]["reason"]), (&"warn".into(), &"a.yaml:3:1: no".into()));
         assert_eq!(value["checks"]["snapshot:web/production"]["number"], 7);
+    }
+
+    #[test]
+    fn a_lost_control_plane_is_a_warning_with_its_reason() {
+        let sources = sources_of_health();
+        sources.board.runs(&Scope::new("web", "production"), 7, "", Origin::Direct);
+        let seen = || parsed(&sources.report(false))["checks"]["control_plane"].clone();
+        assert_eq!(seen(), Value::Null);
+        sources.board.follows(ControlPlane::new("https://admin.example".to_owned()));
+        sources.board.control_plane(ControlPlane::connected);
+        assert_eq!((&seen()["status"], &seen()["connected"]), (&"healthy".into(), &true.into()));
+        assert!(sources.board.control_plane(|plane| plane.lost("it answered 401")));
+        assert!(!sources.board.control_plane(|plane| plane.lost("it answered 401")), "the same reason is no news");
+        assert_eq!((&seen()["status"], &seen()["reason"]), (&"warn".into(), &"it answered 401".into()));
+        assert!(sources.report(false).is_healthy());
+        sources.board.control_plane(ControlPlane::connected);
+        let refusal = NotTaken { at: Timestamp::now(), number: 8, code: "older", detail: "no".to_owned() };
+        let scope = Scope::new("web", "production");
+        sources.board.control_plane(|plane| drop(plane.refusals.insert(scope, refusal)));
+        assert_eq!(
+            (&seen()["status"], &seen()["refused"]["web/production"]["code"]),
+            (&"warn".into(), &"older".into())
+        );
     }
 
     #[test]
