@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod control_plane;
 mod decide;
 mod demo;
 mod doctor;
@@ -37,6 +38,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   bascule demo                              see a canary and a rollback, with nothing to set up
+  bascule serve                             control plane and gateway on this machine
   bascule check bascule.yaml                every mistake in a file, with its place
   bascule decide --file bascule.yaml        one decision for each JSON context on stdin
 
@@ -48,6 +50,10 @@ Exit codes:
 enum Verb {
     /// Show a canary and a rollback with real traffic on this machine.
     Demo(demo::Args),
+    /// Run control plane and gateway in one process.
+    Serve(control_plane::ServeArgs),
+    /// Run a control plane alone.
+    Admin(control_plane::AdminArgs),
     /// Route traffic by bascule.yaml files or snapshots, and watch them.
     Gateway(gateway::Args),
     /// Check bascule.yaml files and snapshots, and report every problem at once.
@@ -70,6 +76,8 @@ enum Verb {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
+        Verb::Serve(args) => control_plane::serve(&args),
+        Verb::Admin(args) => control_plane::admin(&args),
         Verb::Gateway(args) => gateway::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Decide(args) => decide::run(&args),

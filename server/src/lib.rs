@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control_plane;
 pub mod demo;
 pub mod gateway;
 pub mod hex;

@@ -15,7 +15,20 @@ use super::setting::{self, Kind, Setting};
 /// The variable that names the file when no flag does.
 pub const FILE_VARIABLE: &str = "BASCULE_CONFIG";
 /// Variables of ours that are no settings of the gateway.
-const OTHER_VARIABLES: [&str; 3] = [FILE_VARIABLE, "BASCULE_TOKEN", "BASCULE_UPDATE_DOCS"];
+const OTHER_VARIABLES: [&str; 12] = [
+    FILE_VARIABLE,
+    "BASCULE_ADMIN_LISTEN",
+    "BASCULE_APP",
+    "BASCULE_BOOTSTRAP_ADMIN_TOKEN",
+    "BASCULE_BOOTSTRAP_ADMIN_TOKEN_FILE",
+    "BASCULE_DATABASE",
+    "BASCULE_SIGNING_KEY",
+    "BASCULE_SIGNING_KEY_FILE",
+    "BASCULE_TOKEN",
+    "BASCULE_TOKEN_FILE",
+    "BASCULE_UPDATE_DOCS",
+    "BASCULE_URL",
+];
 /// What Kubernetes adds for a service named `bascule…`, e.g. `BASCULE_PORT_8080_TCP_ADDR`.
 const SERVICE_LINKS: [&str; 4] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP"];
 /// A configuration file is a page, not a database.

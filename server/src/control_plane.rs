@@ -1,0 +1,144 @@
+//! The control plane as this binary runs it: alone, or with a gateway that follows it in the same process.
+//!
+//! The gateway of `bascule serve` follows over loopback with a token that exists in this process only, so there is one
+//! way by which snapshots reach a gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use admin::serve::{Admin, Settings, StartError};
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::config::follow::Follow;
+use crate::config::secret::Secret;
+use crate::gateway::start::{self as gateway, Gateway};
+use crate::lifecycle::{Lifecycle, Stopped};
+
+/// How long the end may take beyond the grace of the requests.
+const JOIN_GRACE: Duration = Duration::from_secs(15);
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The control plane.
+    #[error(transparent)]
+    Admin(#[from] StartError),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] gateway::StartError),
+    /// Threads, runtimes, signal handlers.
+    #[error("the system refused a thread, a runtime or a signal handler")]
+    System(#[from] std::io::Error),
+}
+
+/// A running control plane with its runtime.
+#[derive(Debug)]
+pub struct Running {
+    runtime: Runtime,
+    admin: Option<Admin>,
+}
+
+impl Running {
+    /// Starts it. Blocks; not for an async context.
+    pub fn start(settings: Settings) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("admin").enable_all().build()?;
+        let admin = runtime.block_on(Admin::start(settings))?;
+        Ok(Self { runtime, admin: Some(admin) })
+    }
+
+    /// The control plane.
+    pub fn admin(&self) -> &Admin {
+        self.admin.as_ref().expect("taken only when it ends")
+    }
+
+    /// How a gateway of this process follows it.
+    pub fn follow(&self) -> Follow {
+        let admin = self.admin();
+        let url = format!("http://{}", reachable(admin.address()));
+        let key = admin::ids::from_hex::<32>(&admin.control().signer.public_key().key);
+        Follow {
+            url: url.parse().expect("an address makes a URL"),
+            token: Secret::new(admin.edge_token().expose()),
+            public_keys: key.into_iter().collect(),
+            edge_id: None,
+            ca: None,
+        }
+    }
+
+    /// Ends it in order. Blocks.
+    pub fn stop(mut self) {
+        if let Some(admin) = self.admin.take() {
+            self.runtime.block_on(admin.stop());
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+/// An address that listens everywhere is reached on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    let loopback = match address {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, address.port())
+}
+
+/// Runs a control plane, and a gateway that follows it if there is a configuration for one, until the process is told
+/// to stop. `started` is told once everything is up.
+pub fn run(settings: Settings, gateway: Option<Config>, started: impl FnOnce(&Admin)) -> Result<Stopped, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let life = Lifecycle::new();
+    let signals = {
+        let _in_runtime = runtime.enter();
+        life.follow_signals()?
+    };
+    let running = Running::start(settings)?;
+    let gateway = match gateway {
+        Some(config) => {
+            let config = Config { follow: Some(running.follow()), ..config };
+            Some((Gateway::start(&config, &life)?, config.data.drain.grace))
+        }
+        None => None,
+    };
+    started(running.admin());
+    let stopped = runtime.block_on(async {
+        let signals = tokio::spawn(signals);
+        life.soft().cancelled().await;
+        let grace = gateway.as_ref().map_or(Duration::ZERO, |(_, grace)| *grace).saturating_add(JOIN_GRACE);
+        // The gateway first: a rollback reaches what is draining.
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some((gateway, _)) = gateway {
+                gateway.stop();
+            }
+            running.stop();
+        });
+        let stopped = life.finish(grace, async { drop(ended.await) }).await;
+        signals.abort();
+        stopped
+    });
+    runtime.shutdown_background();
+    Ok(stopped)
+}
+
+/// Where the parts of one machine's control plane are by default.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The database file.
+    pub database: PathBuf,
+    /// The signing key.
+    pub admin: PathBuf,
+    /// The gateway's last good snapshots.
+    pub edge: PathBuf,
+}
+
+impl Places {
+    /// Below one folder.
+    pub fn below(folder: &std::path::Path) -> Self {
+        Self { database: folder.join("bascule.db"), admin: folder.join("admin"), edge: folder.join("edge") }
+    }
+}
