@@ -11,6 +11,7 @@ mod crowd;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;
+mod fleet;
 mod follow;
 mod gateway;
 mod health;
