@@ -1,8 +1,8 @@
 //! `bascule demo`: a canary and a rollback to look at, with nothing to set up.
 //!
-//! Everything is real: two HTTP servers, the gateway with the edge module, visitors over TCP. It
+//! Everything is real: two HTTP servers, a control plane, two gateways with the edge module, visitors over TCP. It
 //! listens on the loopback address only, and on other ports when the usual ones are taken.
-//! What is measured is measured from outside the gateway, by the visitors and the upstreams.
+//! What is measured is measured from outside the gateways, by the visitors and the upstreams.
 
 mod board;
 mod gateway;
@@ -26,7 +26,6 @@ use anyhow::Context as _;
 use crate::host::{Engine, Module};
 use board::Board;
 use gateway::Stage;
-use site::Site;
 use upstream::Upstreams;
 use view::{Setting, Style, View};
 use walk::Walk;
@@ -56,19 +55,20 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let engine = if options.native { Engine::native() } else { Engine::wasm(Module::embedded()?) };
     let board = Arc::new(Board::new(options.visitors));
     let upstreams = Upstreams::start(&board)?;
-    let mut site = Site::new(upstreams.blue, upstreams.green, engine.clone())?;
     let stage = Stage::start(options.native)?;
-    stage.publish(site.snapshot(0, false)?)?;
+    stage.apply(&site::yaml(upstreams.blue, upstreams.green))?;
+    let gateways = stage.addresses();
     let setting = Setting {
-        gateway: format!("http://{}", stage.address()),
+        gateways: gateways.iter().map(|address| format!("http://{address}")).collect(),
+        admin: format!("http://{}", stage.admin_address()),
         ops: format!("http://{}/api/health", stage.ops_address()),
         engine: engine.name().to_owned(),
         visitors: options.visitors,
     };
     let stop = stop_on_signal()?;
-    visitors::start(&board, stage.address(), options.rate)?;
+    visitors::start(&board, &gateways, options.rate)?;
     let view = View::new(Style::of(options.json), setting, Arc::clone(&board))?;
-    let mut walk = Walk { board: Arc::clone(&board), stage: &stage, site, view, step: options.step, stop, share: 0 };
+    let mut walk = Walk { board: Arc::clone(&board), stage: &stage, view, step: options.step, stop, share: 0 };
     let walked = walk_about(&mut walk, options.once);
     walk.view.finish()?;
     walked?;

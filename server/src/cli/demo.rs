@@ -11,8 +11,9 @@ Examples:
   bascule demo --once                one walk, about 12 seconds
   bascule demo --once --json | jq 'select(.event == \"change\")'
 
-Starts two releases (ports 7001, 7002), a gateway (8080, health and metrics 9090) and visitors, all on
-127.0.0.1; takes free ports where these are taken. Walks through 5, 25, 50 and 100 % and rolls back.
+Starts two releases (ports 7001, 7002), a control plane (7400), two gateways (8080 and 8081, health and
+metrics 9090 and 9091) and visitors, all on 127.0.0.1; takes free ports where these are taken. Walks through
+5, 25, 50 and 100 % and rolls back with the acknowledgement of each gateway.
 Exit code 0 when no request failed and no visitor went back and forth.";
 
 /// Arguments of `demo`.

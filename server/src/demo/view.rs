@@ -23,7 +23,8 @@ const BAR: usize = 24;
 /// What does not change while the demo runs.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
-    pub(super) gateway: String,
+    pub(super) gateways: Vec<String>,
+    pub(super) admin: String,
     pub(super) ops: String,
     pub(super) engine: String,
     pub(super) visitors: usize,
@@ -83,18 +84,22 @@ impl View {
     }
 
     fn begin(&mut self) -> std::io::Result<()> {
-        let Setting { gateway, ops, engine, visitors } = &self.setting;
+        let Setting { gateways, admin, ops, engine, visitors } = &self.setting;
+        let gateway = gateways.first().map_or("", String::as_str);
         let text = match self.style {
             Style::Terminal => String::new(),
             Style::Json => {
                 let event = json!({
-                    "event": "started", "gateway": gateway, "ops": ops, "engine": engine, "visitors": visitors
+                    "event": "started", "gateway": gateway, "gateways": gateways, "admin": admin, "ops": ops,
+                    "engine": engine, "visitors": visitors,
                 });
                 format!("{event}\n")
             }
             Style::Lines => format!(
-                "bascule demo: {visitors} visitors at {gateway}, engine {}\n\
+                "bascule demo: {visitors} visitors at {}, engine {}\n\
+                 control plane {admin}\n\
                  blue {} is active, green {} is the candidate\n\n{HEADING}\n",
+                places(gateways),
                 short(engine),
                 site::BLUE_RELEASE,
                 site::GREEN_RELEASE
@@ -139,12 +144,12 @@ impl View {
         let measured = round(share(self.sample.served[1], &self.sample));
         match self.style {
             Style::Terminal => self.draw(change.to),
-            Style::Lines => write(&format!("{}\n", self.row(change))),
+            Style::Lines => write(&format!("{}\n{}", self.row(change), acknowledgements(change))),
             Style::Json => {
                 let event = json!({
                     "event": "change", "fromPercent": change.from, "toPercent": change.to, "rollback": change.rollback,
                     "measuredPercent": measured, "moved": change.moved, "lastAtOldMs": round(change.last_at_old_ms),
-                    "acknowledgedMs": round(change.acknowledged_ms), "flapped": change.flapped,
+                    "acknowledgedMs": round(change.acknowledged_ms), "flapped": change.flapped, "edges": change.edges,
                 });
                 write(&format!("{event}\n"))
             }
@@ -185,12 +190,14 @@ impl View {
 
     /// The whole picture, at most 80 columns wide.
     fn picture(&self, wanted: u32) -> String {
-        let Setting { gateway, ops, engine, visitors } = &self.setting;
+        let Setting { gateways, admin, ops, engine, visitors } = &self.setting;
+        let gateway = gateways.first().map_or("", String::as_str);
         let (paint, sample) = (self.paint, &self.sample);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  web/production, engine {}", paint.strong("bascule demo"), short(engine));
-        let _ = writeln!(text, "{}\n", paint.faint(&format!("{gateway}   health and metrics {ops}")));
+        let _ = writeln!(text, "{}", paint.faint(&format!("gateways {}   health {ops}", places(gateways))));
+        let _ = writeln!(text, "{}\n", paint.faint(&format!("control plane {admin}")));
         let slots = [
             ("34", "blue ", site::BLUE_RELEASE, "active   ", 100 - wanted),
             ("32", "green", site::GREEN_RELEASE, "candidate", wanted),
@@ -218,6 +225,7 @@ impl View {
         let _ = writeln!(text, "{}", paint.faint(HEADING));
         for change in &self.changes {
             let _ = writeln!(text, "{}", self.row(change));
+            text.push_str(&acknowledgements(change));
         }
         let hint = format!("curl -i {gateway} -H '{}: you'   ctrl-c ends", super::visitors::UNIT_HEADER);
         let _ = writeln!(text, "\n{}", paint.faint(&hint));
@@ -245,6 +253,29 @@ impl View {
 /// Over the rows: since the start, what, visitors who moved, from the command until the last request
 /// at the old release and until all workers had it, visitors who went back and forth.
 const HEADING: &str = "  time    change               moved   last at the old    all workers   flapped";
+
+/// The ports of the gateways, which all are on the loopback address.
+fn places(gateways: &[String]) -> String {
+    let port = |url: &String| url.rsplit_once(':').map_or("", |(_, port)| port).to_owned();
+    let ports: Vec<String> = gateways.iter().skip(1).map(port).collect();
+    let first = gateways.first().map_or("", String::as_str);
+    if ports.is_empty() { first.to_owned() } else { format!("{first} and :{}", ports.join(", :")) }
+}
+
+/// The table that a rollback is answered with: a line for each gateway.
+fn acknowledgements(change: &Change) -> String {
+    change.edges.iter().fold(String::new(), |mut text, edge| {
+        let region = edge.region.as_deref().unwrap_or_default();
+        let engine = short(&edge.engine);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "          {:12} {region:4} engine {engine:12} acknowledged after {:6.1} ms",
+            edge.id, edge.ack_ms
+        );
+        text
+    })
+}
 
 fn bar(share: f64) -> String {
     #[expect(
@@ -290,8 +321,9 @@ mod tests {
     fn view() -> View {
         let board = Arc::new(Board::new(1000));
         let setting = Setting {
-            gateway: "http://127.0.0.1:65535".into(),
-            ops: "http://127.0.0.1:65534/api/health".into(),
+            gateways: vec!["http://127.0.0.1:65535".into(), "http://127.0.0.1:65533".into()],
+            admin: "http://127.0.0.1:65532".into(),
+            ops: "http://127.0.0.1:65534".into(),
             engine: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
             visitors: 1000,
         };
@@ -308,6 +340,7 @@ mod tests {
             last_at_old_ms: 12.34,
             acknowledged_ms: 5.6,
             flapped: 0,
+            edges: Vec::new(),
         }
     }
 

@@ -33,14 +33,15 @@ pub(super) fn index(id: &str) -> Option<usize> {
 }
 
 /// Starts them on a thread of their own; they visit for as long as the process lives.
-pub(super) fn start(board: &Arc<Board>, gateway: SocketAddr, requests_per_second: u32) -> anyhow::Result<()> {
+pub(super) fn start(board: &Arc<Board>, gateways: &[SocketAddr], requests_per_second: u32) -> anyhow::Result<()> {
+    let gateways = gateways.to_vec();
     let board = Arc::clone(board);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let connections = CONNECTIONS.min(board.visitors()).max(1);
     let pace = Duration::from_secs(u64::try_from(connections)?) / requests_per_second.max(1);
     let work = move || {
         let local = tokio::task::LocalSet::new();
-        for first in 0..connections {
+        for (first, gateway) in (0..connections).zip(gateways.into_iter().cycle()) {
             let group = Group { board: Arc::clone(&board), gateway, first, step: connections };
             local.spawn_local(group.visit(pace));
         }

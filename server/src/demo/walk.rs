@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use admin_api::answers::EdgeAck;
 use anyhow::bail;
 use edge_engine::Slot;
 
-use super::{board::Board, gateway::Stage, site::Site, view::View};
+use super::{board::Board, gateway::Stage, view::View};
 
 /// Percentages that green takes, one after the other.
 pub(super) const STEPS: [u32; 4] = [5, 25, 50, 100];
@@ -36,17 +37,18 @@ pub(super) struct Change {
     /// From the command until the last request of those who moved reached their old release; 0 when
     /// none did.
     pub(super) last_at_old_ms: f64,
-    /// From the command until every worker of the gateway decided by the new snapshot.
+    /// From the command until every worker of both gateways decided by the new snapshot.
     pub(super) acknowledged_ms: f64,
     /// Visitors who went back and forth, in this change.
     pub(super) flapped: u64,
+    /// The acknowledgements that a rollback was answered with.
+    pub(super) edges: Vec<EdgeAck>,
 }
 
 /// Walks through the steps for as long as nobody stops it.
 pub(super) struct Walk<'w> {
     pub(super) board: Arc<Board>,
     pub(super) stage: &'w Stage,
-    pub(super) site: Site,
     pub(super) view: View,
     pub(super) step: Duration,
     pub(super) stop: Arc<AtomicBool>,
@@ -76,7 +78,12 @@ impl Walk<'_> {
         let (from_slot, to_slot) = if rollback { (Slot::Green, Slot::Blue) } else { (Slot::Blue, Slot::Green) };
         self.board.expect_moves(to_slot);
         let commanded = self.board.now();
-        self.stage.publish(self.site.snapshot(to, rollback)?)?;
+        let edges = if rollback {
+            self.stage.roll_back()?
+        } else {
+            self.stage.weigh(to)?;
+            Vec::new()
+        };
         let acknowledged = self.board.now();
         let from = std::mem::replace(&mut self.share, to);
         if !self.watch(acknowledged)? {
@@ -96,6 +103,7 @@ impl Walk<'_> {
             last_at_old_ms: ms(last.saturating_sub(commanded)),
             acknowledged_ms: ms(acknowledged - commanded),
             flapped: self.board.flaps() - flaps_before,
+            edges,
         })?;
         Ok(true)
     }
