@@ -37,7 +37,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Running {
     runtime: Runtime,
-    admin: Option<Admin>,
+    admin: Admin,
 }
 
 impl Running {
@@ -45,21 +45,20 @@ impl Running {
     pub fn start(settings: Settings) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("admin").enable_all().build()?;
         let admin = runtime.block_on(Admin::start(settings))?;
-        Ok(Self { runtime, admin: Some(admin) })
+        Ok(Self { runtime, admin })
     }
 
     /// The control plane.
     pub fn admin(&self) -> &Admin {
-        self.admin.as_ref().expect("taken only when it ends")
+        &self.admin
     }
 
     /// How a gateway of this process follows it.
     pub fn follow(&self) -> Follow {
         let admin = self.admin();
-        let url = format!("http://{}", reachable(admin.address()));
         let key = admin::ids::from_hex::<32>(&admin.control().signer.public_key().key);
         Follow {
-            url: url.parse().expect("an address makes a URL"),
+            url: reachable(admin.address()).into(),
             token: Secret::new(admin.edge_token().expose()),
             public_keys: key.into_iter().collect(),
             edge_id: None,
@@ -68,10 +67,8 @@ impl Running {
     }
 
     /// Ends it in order. Blocks.
-    pub fn stop(mut self) {
-        if let Some(admin) = self.admin.take() {
-            self.runtime.block_on(admin.stop());
-        }
+    pub fn stop(self) {
+        self.runtime.block_on(self.admin.stop());
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }

@@ -173,7 +173,9 @@ impl Request {
     /// Adds a head field.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.head.push_str(&format!("{name}: {value}\r\n"));
+        for part in [name, ": ", value, "\r\n"] {
+            self.head.push_str(part);
+        }
         self
     }
 
@@ -302,14 +304,14 @@ impl Event {
 
 impl Stream {
     /// The next event that is not a sign of life; `None` at the end.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn event(&mut self) -> Option<Event> {
         loop {
             let text = self.block()?;
             let mut event = Event { id: None, name: String::new(), data: Vec::new() };
             for line in text.lines() {
                 match line.split_once(": ") {
                     Some(("id", id)) => event.id = Some(id.to_owned()),
-                    Some(("event", name)) => event.name = name.to_owned(),
+                    Some(("event", name)) => name.clone_into(&mut event.name),
                     Some(("data", data)) => event.data.push(data.to_owned()),
                     _ => {}
                 }
@@ -324,7 +326,7 @@ impl Stream {
     #[track_caller]
     pub fn until(&mut self, name: &str) -> Event {
         loop {
-            let event = self.next().unwrap_or_else(|| panic!("the stream ended before {name}"));
+            let event = self.event().unwrap_or_else(|| panic!("the stream ended before {name}"));
             if event.name == name {
                 return event;
             }

@@ -23,7 +23,7 @@ struct Fleet {
     gateways: Vec<Gateway>,
     blue: Origin,
     green: Origin,
-    _folders: Vec<tempfile::TempDir>,
+    folders: Vec<tempfile::TempDir>,
 }
 
 impl Fleet {
@@ -46,11 +46,11 @@ flags:
             blue.url(),
             green.url()
         ));
-        let mut fleet = Self { plane, gateways: Vec::new(), blue, green, _folders: Vec::new() };
+        let mut fleet = Self { plane, gateways: Vec::new(), blue, green, folders: Vec::new() };
         for _ in 0..gateways {
             let folder = tempfile::tempdir().expect("a folder");
             fleet.gateways.push(fleet.gateway(folder.path()));
-            fleet._folders.push(folder);
+            fleet.folders.push(folder);
         }
         fleet
     }
@@ -151,7 +151,7 @@ fn gateways_go_on_without_the_control_plane_and_follow_it_when_it_is_back() {
     let gateway = fleet.gateways.pop().expect("one");
     gateway.stop();
     let again = {
-        let folder = &fleet._folders[0];
+        let folder = &fleet.folders[0];
         let mut config = Config::read(&Layers::default()).expect("defaults");
         (config.listen, config.ops) = ("127.0.0.1:0".parse().expect("one"), "127.0.0.1:0".parse().expect("one"));
         config.state_dir = Some(folder.path().to_owned());

@@ -112,14 +112,13 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
 }
 
 fn settings(listen: SocketAddr, database: Option<&str>, places: &Places) -> anyhow::Result<Settings> {
-    let database = match database {
-        Some(text) => text.parse().map_err(|error: admin::store::location::InvalidLocation| {
+    let database = if let Some(text) = database {
+        text.parse().map_err(|error: admin::store::location::InvalidLocation| {
             Failure::new(Exit::Usage, format!("--database: {error}"))
-        })?,
-        None => {
-            make(&places.database)?;
-            Location::Sqlite(places.database.clone())
-        }
+        })?
+    } else {
+        make(&places.database)?;
+        Location::Sqlite(places.database.clone())
     };
     let bootstrap_token = secret("BASCULE_BOOTSTRAP_ADMIN_TOKEN")?.map(|text| {
         TokenText::parse(&text).ok_or_else(|| {

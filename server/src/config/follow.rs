@@ -39,6 +39,13 @@ pub struct AdminUrl {
 #[error("a control plane is named by http://HOST[:PORT] or https://HOST[:PORT], without user, query or fragment")]
 pub struct InvalidUrl;
 
+impl From<std::net::SocketAddr> for AdminUrl {
+    fn from(address: std::net::SocketAddr) -> Self {
+        let authority = address.to_string().parse().expect("an address with a port is an authority");
+        Self { is_https: false, authority, path: String::new() }
+    }
+}
+
 impl FromStr for AdminUrl {
     type Err = InvalidUrl;
 

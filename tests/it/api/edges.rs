@@ -46,7 +46,7 @@ fn an_edge_gets_what_there_is_signed_and_then_what_changes() {
     let mut edge = Edge::connect(&plane, "e1", None);
     let mut seen = Vec::new();
     let current = loop {
-        let event = edge.stream.next().expect("the stream goes on");
+        let event = edge.stream.event().expect("the stream goes on");
         match event.name.as_str() {
             "snapshot" => {
                 let head: Value = event.json(0);
@@ -69,7 +69,7 @@ fn an_edge_gets_what_there_is_signed_and_then_what_changes() {
     // Whoever comes back gets only what is new.
     let mut back = Edge::connect(&plane, "e1", Some("2"));
     assert_eq!(back.stream.until("snapshot").json(0)["number"], 2);
-    assert_eq!(back.stream.next().map(|event| event.name), Some("current".to_owned()));
+    assert_eq!(back.stream.event().map(|event| event.name), Some("current".to_owned()));
     // And a number that this control plane has not reached counts for nothing.
     let mut foreign = Edge::connect(&plane, "e2", Some("99"));
     let ids = [(); 2].map(|()| foreign.stream.until("snapshot").id);
