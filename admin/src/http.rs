@@ -41,7 +41,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::RawPathParams;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,7 +104,15 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         }
     }
     let mut router = Router::new();
-    for (path, methods) in paths {
+    for (path, mut methods) in paths {
+        if path.starts_with("/ofrep/") {
+            let shared = Arc::clone(shared);
+            let ask = move |headers: HeaderMap| {
+                let reply = ofrep::preflight(&shared.control.hub, &headers);
+                async move { reply.into_response() }
+            };
+            methods = methods.options(ask);
+        }
         router = router.route(path, methods.fallback(gates::wrong_method));
     }
     router.fallback(gates::not_found).layer(axum::middleware::from_fn(gates::first))

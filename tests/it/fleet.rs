@@ -213,3 +213,31 @@ fn a_change_reaches_the_gateways_in_milliseconds() {
     println!("slowest of 20 rollbacks: {worst} ms");
     assert!(worst < 1_000.0, "{worst}");
 }
+
+#[test]
+fn pages_of_listed_origins_may_evaluate_flags() {
+    let plane = ControlPlane::start();
+    plane.apply("app: web\nenvironments: {production: {cors: [\"https://app.example\"]}}\nflags: {f: {clientVisible: true, environments: {production: {}}}}\n");
+    let token = plane.token("web", "production", "ofrep-client");
+    let ask = |method: &str, origin: &str| {
+        let request = plane.request(method, "/ofrep/v1/evaluate/flags").header("origin", origin);
+        let request = if method == "POST" { request.token(&token).json(Some(json!({}))) } else { request };
+        request.send()
+    };
+    for method in ["POST", "OPTIONS"] {
+        let (listed, other) = (ask(method, "https://app.example"), ask(method, "https://evil.example"));
+        assert_eq!(listed.header("access-control-allow-origin"), Some("https://app.example"), "{listed:?}");
+        assert_eq!(
+            (other.header("access-control-allow-origin"), other.header("vary")),
+            (None, Some("Origin")),
+            "{other:?}"
+        );
+    }
+    assert_eq!(ask("OPTIONS", "https://app.example").status, 204);
+    let flags = ask("POST", "https://app.example");
+    assert_eq!(
+        (flags.status, &flags.body["flags"][0]["value"]),
+        (200, &json!(true)),
+        "an environment of flags alone: {flags:?}"
+    );
+}

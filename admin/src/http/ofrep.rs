@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_ofrep::{
-    Audience, Conditions, Failure as OfrepFailure, Fingerprint, Reply as OfrepReply, Request, Target, Tickets,
+    Audience, Conditions, Failure as OfrepFailure, Fingerprint, Reply as OfrepReply, Request, Target, Tickets, cors,
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::call::Call;
 use super::error::Failure;
 use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes, schema_of};
 use super::reply::Reply;
-use crate::edges::Evaluable;
 use crate::edges::stream::Events;
+use crate::edges::{Evaluable, Hub};
 use crate::ids;
 use crate::principal::{Principal, Role};
 use admin_api::edge::Scope;
@@ -112,6 +112,38 @@ fn reached(call: &Call, principal: &Principal) -> Option<Reached> {
     Some(Reached { evaluable: latest.evaluable(&scope)?, scope, is_client })
 }
 
+/// The value of `Access-Control-Allow-Origin` for the page that asks: by the environment's list, or, while it is not known
+/// which environment that is, by any list.
+fn allowed(hub: &Hub, headers: &HeaderMap, evaluable: Option<&Evaluable>) -> Option<String> {
+    let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
+    let by = |evaluable: &Evaluable| cors::allowed(&evaluable.snapshot.edge().cors, origin).map(str::to_owned);
+    match evaluable {
+        Some(evaluable) => by(evaluable),
+        None => hub.all_latest().into_iter().find_map(|(scope, latest)| by(&*latest.evaluable(&scope)?)),
+    }
+}
+
+fn shared_with(reply: Reply, origin: Option<String>) -> Reply {
+    let reply = reply.header(header::VARY, "Origin");
+    let Some(origin) = origin else { return reply };
+    reply
+        .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, &origin)
+        .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, cors::EXPOSE_HEADERS)
+}
+
+/// A browser's question whether a page may ask.
+pub(super) fn preflight(hub: &Hub, headers: &HeaderMap) -> Reply {
+    let origin = allowed(hub, headers, None);
+    let reply = Reply::empty(StatusCode::NO_CONTENT);
+    if origin.is_none() {
+        return reply.header(header::VARY, "Origin");
+    }
+    shared_with(reply, origin)
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, cors::ALLOW_METHODS)
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, cors::ALLOW_HEADERS)
+        .header(header::ACCESS_CONTROL_MAX_AGE, &cors::MAX_AGE_SECONDS.to_string())
+}
+
 async fn evaluate(call: Call) -> Result<Reply, Failure> {
     let key = call.params.get("key").cloned();
     let target = key.map_or(Target::Bulk, |key| Target::Single(key.into()));
@@ -123,7 +155,7 @@ async fn evaluate(call: Call) -> Result<Reply, Failure> {
     };
     let (Some(token), Some(principal)) = (token, principal) else {
         reply.fail(&OfrepFailure::UNAUTHORIZED, target.key());
-        return Ok(answered(&reply));
+        return Ok(shared_with(answered(&reply), allowed(&call.shared.control.hub, &call.headers, None)));
     };
     let Some(Reached { scope, evaluable, is_client }) = reached(&call, &principal) else {
         reply.fail(&OfrepFailure::FORBIDDEN, target.key());
@@ -146,7 +178,8 @@ async fn evaluate(call: Call) -> Result<Reply, Failure> {
     };
     edge_ofrep::respond(&request, &audience, edge_ofrep::native(&evaluable.snapshot, now), &mut reply);
     tracing::debug!(app = scope.app, environment = scope.environment, status = reply.status, "flags were evaluated");
-    Ok(answered(&reply))
+    let origin = allowed(&call.shared.control.hub, &call.headers, Some(&evaluable));
+    Ok(shared_with(answered(&reply), origin))
 }
 
 fn answered(reply: &OfrepReply) -> Reply {
@@ -199,6 +232,7 @@ async fn events(call: Call) -> Result<Reply, Failure> {
         return refused(OfrepFailure::UNAUTHORIZED);
     }
     let Some(place) = call.shared.admission.stream() else { return refused(OfrepFailure::STREAMS) };
+    let origin = allowed(&call.shared.control.hub, &call.headers, Some(&evaluable));
     let last = call.headers.get("last-event-id").map(|id| id.as_bytes().to_vec());
     let missed = edge_ofrep::events::has_missed(last.as_deref(), &evaluable.snapshot);
     let (sender, events) = Events::channel();
@@ -234,5 +268,5 @@ async fn events(call: Call) -> Result<Reply, Failure> {
             }
         }
     });
-    Ok(Reply::events(events))
+    Ok(shared_with(Reply::events(events), origin))
 }
