@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod db;
 mod decide;
 mod demo;
 mod doctor;
@@ -55,6 +56,8 @@ enum Verb {
     Decide(decide::Args),
     /// Show every effective setting of a gateway, where it came from, and what is wrong.
     Doctor(doctor::Args),
+    /// Show and change the version of the control plane's schema.
+    Db(db::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
     /// Write a completion script for a shell to stdout.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Decide(args) => decide::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Db(args) => db::run(&args),
         Verb::Override(args) => r#override::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -6,6 +6,8 @@ pub mod binary;
 pub mod client;
 pub mod frames;
 pub mod origin;
+pub mod postgres;
+pub mod store;
 pub mod world;
 pub mod wrk;
 

@@ -14,8 +14,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-abi", &["edge-engine"]),
     ("edge-manifest", &["edge-engine"]),
     ("edge-module", &["edge-abi", "edge-engine"]),
-    ("server", &["edge-abi", "edge-engine", "edge-manifest"]),
-    ("tests", &["edge-abi", "edge-engine", "edge-manifest", "server"]),
+    ("admin-api", &[]),
+    ("admin", &["admin-api", "edge-engine", "edge-manifest"]),
+    ("server", &["admin", "edge-abi", "edge-engine", "edge-manifest"]),
+    ("tests", &["admin", "edge-abi", "edge-engine", "edge-manifest", "server"]),
     ("xtask", &[]),
     ("counted", &["edge-engine"]),
 ];

@@ -50,6 +50,11 @@ impl Kind {
             Self::Targeting => "targeting",
         }
     }
+
+    /// The kind with this name in the table.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// Where an object is.
