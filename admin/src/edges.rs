@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::ids;
 use crate::principal::{Principal, Role};
-use crate::store::rows::Publication;
+use crate::store::Publication;
 
 /// An edge whose stream broke without a goodbye may still serve; for so long it is waited for as if it were connected.
 /// Longer than a reconnect takes when the network is back.

@@ -16,7 +16,7 @@ pub use app::{App, Changed, Edit, Entry, ObjectChange};
 pub use compile::Built;
 pub use fault::Fault;
 
-use crate::store::rows::{Kind, ObjectId};
+use crate::store::{Kind, ObjectId};
 
 /// Where an object of an app is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -23,7 +23,7 @@ use crate::model::app::Keys;
 use crate::model::{App, compile};
 use crate::principal::Principal;
 use crate::signing::Signer;
-use crate::store::{EnvironmentKey, Reads, Store};
+use crate::store::{EnvironmentKey, Store, View};
 
 pub use change::{Committed, Intent};
 pub use error::ServiceError;
@@ -103,7 +103,7 @@ impl Control {
     }
 
     /// The app as a transaction sees it.
-    pub(crate) async fn app_in<T: Reads>(&self, tx: &mut T, name: &str) -> Result<Arc<Cached>, ServiceError> {
+    pub(crate) async fn app_in(&self, tx: &mut View, name: &str) -> Result<Arc<Cached>, ServiceError> {
         let app_name = AppName::new(name).map_err(|_| ServiceError::NotFound { what: "app", key: name.to_owned() })?;
         let revision = tx.app_revision(name).await?;
         if let Some(cached) = self.apps().get(name).filter(|cached| cached.app.revision() == revision) {
@@ -134,7 +134,7 @@ impl Control {
     }
 }
 
-async fn load<T: Reads>(tx: &mut T, name: AppName, revision: i64) -> Result<Cached, ServiceError> {
+async fn load(tx: &mut View, name: AppName, revision: i64) -> Result<Cached, ServiceError> {
     let rows = tx.objects(name.as_str()).await?;
     let app = App::restore(name, revision, rows).map_err(|faults| ServiceError::Corrupt {
         detail: faults

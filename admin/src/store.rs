@@ -1,213 +1,147 @@
-//! Where everything is kept: SQLite in a file, or PostgreSQL for several processes.
+//! The store: what the control plane remembers, in SQLite for one process or in PostgreSQL for several.
 //!
-//! It owns the databases and knows nothing of what documents mean. One SQL text serves both; what must differ is in
-//! [`backend`]. Invariants: there is one writer at a time in the whole installation, so revisions, publications and the
-//! audit's chain have no gaps; a transaction that is not committed leaves nothing; a second process on one SQLite file is
-//! refused.
+//! Owns the tables, their migrations and every SQL text. Invariants: in the whole installation at most one write
+//! transaction is open at a time; a commit that was acknowledged survives the loss of power; a transaction that is dropped,
+//! or in which anything failed, leaves no trace; a reader sees one consistent state. The same text runs on both databases
+//! wherever their languages agree.
 
-pub mod audit;
-pub mod backend;
-pub mod error;
-pub mod location;
+mod audit;
+mod connection;
+mod error;
+mod location;
+mod lock;
 pub mod migrate;
-pub mod notice;
-pub mod reads;
-pub mod rows;
-pub mod writes;
+mod notices;
+mod pools;
+mod read;
+mod room;
+mod rows;
+mod session;
+mod usage;
+mod verify;
+mod write;
 
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Row as _};
-use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
+use tokio::sync::broadcast;
 
-pub use audit::{AuditFilter, AuditVerdict, Broken};
-pub use error::StoreError;
-pub use location::Location;
-pub use notice::Notice;
-pub use reads::Reads;
+pub use audit::AuditFilter;
+pub use error::{Cause, StoreError};
+pub use location::{Location, LocationError};
+pub use notices::Notice;
+pub use read::View;
 pub use rows::*;
+pub use verify::{AuditVerdict, Broken};
 
-use backend::{Backend, Lock};
+use lock::ProcessLock;
+use notices::Notices;
+use pools::Pools;
+use session::{Mode, Session};
 
-/// Looking whether the database answers may take so long.
+/// How long health waits for a real read.
 const PING: Duration = Duration::from_secs(2);
 
-/// The store; a clone shares it.
-#[derive(Debug, Clone)]
+/// An open store; a clone shares it.
+#[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
-#[derive(Debug)]
-struct Inner {
-    backend: Backend,
-    writer: Arc<Mutex<Writer>>,
-    readers: AnyPool,
-    notices: notice::Notices,
-    /// Held for as long as the process uses a SQLite file.
-    _lock: Option<Lock>,
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("is_shared", &self.is_shared()).finish_non_exhaustive()
+    }
 }
 
-/// The one connection that writes.
-#[derive(Debug)]
-struct Writer {
-    connection: Option<AnyConnection>,
-    backend: Backend,
+struct Inner {
+    pools: Pools,
+    notices: Notices,
+    /// Held as long as this process may write; gone after [`Store::close`].
+    lock: Mutex<Option<ProcessLock>>,
 }
 
 impl Store {
-    /// Connects, takes the lock of the process, and brings the tables up to date.
+    /// Connects, takes the process lock of a file, and brings the schema up.
+    ///
+    /// A store whose schema is newer than this binary is refused.
     pub async fn open(location: &Location) -> Result<Self, StoreError> {
-        let backend = Backend::new(location);
-        let lock = backend.lock()?;
-        let mut connection = backend.connect().await?;
-        migrate::run(&backend, &mut connection).await?;
-        let writer = Writer { connection: Some(connection), backend: backend.clone() };
-        let readers = backend.readers().await?;
-        let notices = notice::Notices::start(&backend).await?;
-        Ok(Self(Arc::new(Inner { backend, writer: Arc::new(Mutex::new(writer)), readers, notices, _lock: lock })))
+        let (pools, lock) = Pools::open(location).await?;
+        let notices = Notices::start(&pools);
+        Ok(Self(Arc::new(Inner { pools, notices, lock: Mutex::new(lock) })))
     }
 
-    /// Begins to write; waits for whoever writes now.
+    /// Begins the one write transaction of the installation, after whoever writes now.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
-        if writer.connection.is_none() {
-            let backend = writer.backend.clone();
-            writer.connection = Some(backend.connect().await?);
-        }
-        let mut tx = WriteTx { writer: Some(writer), is_open: true };
-        for statement in self.0.backend.begin_write() {
-            if let Err(error) = tx.connection().execute(*statement).await {
-                // A connection that cannot begin is not used again.
-                if let Some(writer) = &mut tx.writer {
-                    writer.connection = None;
-                }
-                tx.is_open = false;
-                return Err(error.into());
-            }
-        }
-        Ok(tx)
+        Ok(WriteTx(View::new(Session::begin(&self.0.pools, Mode::Write).await?)))
     }
 
-    /// Begins to read one state of everything.
+    /// Begins a consistent view that waits for nobody who writes.
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
-        let mut connection = self.0.readers.acquire().await?;
-        connection.execute(self.0.backend.begin_read()).await?;
-        Ok(ReadTx { connection: Some(connection) })
+        Ok(ReadTx(View::new(Session::begin(&self.0.pools, Mode::Read).await?)))
     }
 
-    /// What processes on this store tell each other.
+    /// What is notified from now on. A receiver that falls behind misses notices and is told so by the channel.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.0.notices.subscribe()
     }
 
     /// Tells every process on this store, this one included.
     pub async fn notify(&self, notice: &Notice) -> Result<(), StoreError> {
-        self.0.notices.send(notice).await
+        self.0.notices.notify(&self.0.pools, notice).await
     }
 
-    /// Whether the database answers now.
+    /// A real read, for health.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let look = async {
-            let mut connection = self.0.readers.acquire().await?;
-            let row = connection.fetch_one("SELECT COUNT(*) FROM counter").await?;
-            row.try_get::<i64, _>(0).map(drop)
-        };
-        tokio::time::timeout(PING, look).await.map_err(|_| StoreError::Busy)?.map_err(StoreError::from)
+        let read = async { self.read().await?.last_sequence().await };
+        tokio::time::timeout(PING, read).await.map_err(|_| StoreError::Busy)?.map(drop)
     }
 
-    /// Whether other processes may use the same database.
+    /// Whether several processes may share it.
     pub fn is_shared(&self) -> bool {
-        self.0.backend.is_shared()
+        matches!(self.0.pools, Pools::Postgres { .. })
     }
 
-    /// Ends all connections.
+    /// Closes every connection, for all clones, and gives the process lock back.
+    ///
+    /// Transactions that are still open are waited for.
     pub async fn close(self) {
         self.0.notices.stop();
-        self.0.readers.close().await;
-        let mut writer = self.0.writer.lock().await;
-        writer.connection = None;
+        self.0.pools.close().await;
+        drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-/// A transaction that writes. Dropped without [`WriteTx::commit`], it leaves nothing.
-#[derive(Debug)]
-pub struct WriteTx {
-    writer: Option<OwnedMutexGuard<Writer>>,
-    is_open: bool,
-}
+/// A consistent view. It holds a connection: drop it soon.
+pub struct ReadTx(View);
 
-impl WriteTx {
-    /// Makes it so. When this returns, it survives a loss of power.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        let committed = self.connection().execute("COMMIT").await;
-        match committed {
-            Ok(_) => {
-                self.is_open = false;
-                Ok(())
-            }
-            Err(error) => {
-                // Nobody knows in which state the connection is.
-                if let Some(writer) = &mut self.writer {
-                    writer.connection = None;
-                }
-                self.is_open = false;
-                Err(error.into())
-            }
-        }
+impl Deref for ReadTx {
+    type Target = View;
+    fn deref(&self) -> &View {
+        &self.0
     }
 }
 
-impl Drop for WriteTx {
-    fn drop(&mut self) {
-        let Some(mut writer) = self.writer.take().filter(|_| self.is_open) else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            writer.connection = None;
-            return;
-        };
-        // The next writer waits for the lock, and so for this.
-        runtime.spawn(async move {
-            let rolled_back = match &mut writer.connection {
-                Some(connection) => connection.execute("ROLLBACK").await.is_ok(),
-                None => true,
-            };
-            if !rolled_back {
-                writer.connection = None;
-            }
-        });
+impl DerefMut for ReadTx {
+    fn deref_mut(&mut self) -> &mut View {
+        &mut self.0
     }
 }
 
-/// A transaction that reads.
-#[derive(Debug)]
-pub struct ReadTx {
-    connection: Option<PoolConnection<Any>>,
-}
+/// The write transaction. It reads what it wrote; dropping it without [`WriteTx::commit`] rolls back.
+///
+/// After any method has failed it can only be dropped: everything else, `commit` included, answers
+/// [`StoreError::Conflict`].
+pub struct WriteTx(View);
 
-impl Drop for ReadTx {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if connection.execute("ROLLBACK").await.is_err() {
-                    drop(connection.detach());
-                }
-            });
-        }
+impl Deref for WriteTx {
+    type Target = View;
+    fn deref(&self) -> &View {
+        &self.0
     }
 }
 
-impl reads::Connected for WriteTx {
-    fn connection(&mut self) -> &mut AnyConnection {
-        let writer = self.writer.as_mut().expect("taken only when it is dropped");
-        writer.connection.as_mut().expect("made before the transaction began")
+impl DerefMut for WriteTx {
+    fn deref_mut(&mut self) -> &mut View {
+        &mut self.0
     }
 }
-
-impl reads::Connected for ReadTx {
-    fn connection(&mut self) -> &mut AnyConnection {
-        self.connection.as_mut().expect("taken only when it is dropped")
-    }
-}
-
-use reads::Connected as _;

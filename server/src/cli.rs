@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod control_plane;
+mod db;
 mod decide;
 mod demo;
 mod doctor;
@@ -64,6 +65,8 @@ enum Verb {
     Doctor(doctor::Args),
     /// Turn flag definitions of flagd into a bascule.yaml.
     Import(import::Args),
+    /// Show and change the version of the control plane's schema.
+    Db(db::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
     /// Write a completion script for a shell to stdout.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Decide(args) => decide::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Import(args) => import::run(&args),
+        Verb::Db(args) => db::run(&args),
         Verb::Override(args) => r#override::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -8,6 +8,8 @@ pub mod client;
 pub mod control_plane;
 pub mod frames;
 pub mod origin;
+pub mod postgres;
+pub mod store;
 pub mod world;
 pub mod wrk;
 

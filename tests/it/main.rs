@@ -25,6 +25,7 @@ mod rig;
 mod running;
 mod snapshot_format;
 mod state;
+mod store;
 mod swap;
 mod vectors;
 mod watch;

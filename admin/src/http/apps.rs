@@ -11,7 +11,7 @@ use super::reply::Reply;
 use crate::model::{At, Edit};
 use crate::principal::{Needs, Reach, Role};
 use crate::service::{Intent, ServiceError};
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::objects::{AppBody, Named, NewApp, Page};
 
 const ONE: Gives = Gives::Json(schema_of::<Named<AppBody>>);

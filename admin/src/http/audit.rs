@@ -9,8 +9,8 @@ use super::operation::{Access, Answer, CURSOR, Gives, IfMatch, LIMIT, Operation,
 use super::reply::Reply;
 use crate::ids;
 use crate::principal::{Principal, Role};
-use crate::store::rows::Audit;
-use crate::store::{AuditFilter, Reads as _};
+use crate::store::Audit;
+use crate::store::AuditFilter;
 use admin_api::answers::{AuditEntry, AuditVerdict, BrokenEntry};
 use admin_api::objects::Page;
 

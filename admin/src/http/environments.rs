@@ -10,7 +10,7 @@ use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
 use crate::service::ServiceError;
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::objects::{EnvironmentBody, Named, Page};
 
 const ONE: Gives = Gives::Json(schema_of::<Named<EnvironmentBody>>);

@@ -247,7 +247,7 @@ impl From<ServiceError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Conflict { .. }) {
+        if matches!(error, StoreError::Conflict(_)) {
             return Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed the same at this moment");
         }
         tracing::error!(error = &error as &dyn std::error::Error, "the store refused");

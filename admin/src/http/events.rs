@@ -13,7 +13,6 @@ use super::reply::Reply;
 use crate::edges::frame;
 use crate::edges::stream::Events;
 use crate::principal::Role;
-use crate::store::Reads as _;
 
 /// Between two signs of life.
 const PING: Duration = Duration::from_secs(15);

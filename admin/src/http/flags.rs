@@ -13,7 +13,7 @@ use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
 use crate::service::ServiceError;
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::answers::StaleFlag;
 use admin_api::objects::{FlagBody, Named, NewFlag, Page};
 

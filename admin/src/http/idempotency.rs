@@ -15,8 +15,7 @@ use super::call::Call;
 use super::error::Failure;
 use super::reply::Reply;
 use crate::ids;
-use crate::store::Reads as _;
-use crate::store::rows::Remembered;
+use crate::store::Remembered;
 
 const HEADER: &str = "idempotency-key";
 /// Bytes of a key.

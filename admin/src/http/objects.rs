@@ -11,8 +11,7 @@ use crate::ids;
 use crate::model::diff::diff;
 use crate::model::{App, At, Edit, Entry, ObjectChange};
 use crate::service::{Committed, ServiceError};
-use crate::store::Reads as _;
-use crate::store::rows::{Kind, Object};
+use crate::store::{Kind, Object};
 
 /// An object with its key and meta data.
 pub(super) fn shown(key: &str, entry: &Entry) -> Value {

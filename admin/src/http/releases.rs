@@ -11,7 +11,7 @@ use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
 use crate::service::ServiceError;
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::objects::{Named, NewRelease, Page, ReleaseBody};
 
 const ONE: Gives = Gives::Json(schema_of::<Named<ReleaseBody>>);

@@ -9,7 +9,7 @@ use super::operation::{Access, Answer, CURSOR, DRY_RUN, Gives, IfMatch, LIMIT, O
 use super::reply::Reply;
 use crate::model::At;
 use crate::principal::Role;
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::objects::{Named, Page, SegmentBody};
 
 const ONE: Gives = Gives::Json(schema_of::<Named<SegmentBody>>);

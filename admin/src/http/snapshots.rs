@@ -12,8 +12,7 @@ use crate::ids;
 use crate::model::diff::diff;
 use crate::principal::Role;
 use crate::service::ServiceError;
-use crate::store::Reads as _;
-use crate::store::rows::Publication;
+use crate::store::Publication;
 use admin_api::answers::{Republish, Snapshot, SnapshotDiff, SnapshotHead, SnapshotRef};
 use admin_api::objects::Page;
 
@@ -101,7 +100,7 @@ async fn list(call: Call) -> Result<Reply, Failure> {
     Ok(Reply::ok(&Page { items, next_cursor }))
 }
 
-async fn exists<T: crate::store::Reads>(call: &Call, tx: &mut T) -> Result<(), Failure> {
+async fn exists(call: &Call, tx: &mut crate::store::View) -> Result<(), Failure> {
     let at = crate::model::At::environment(call.param("env"));
     let found = tx.object(&at.in_app(call.param("app"))).await?;
     found.map(drop).ok_or_else(|| ServiceError::not_found("environment", call.param("env")).into())

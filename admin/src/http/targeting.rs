@@ -10,7 +10,7 @@ use super::reply::Reply;
 use crate::model::{App, At, Edit};
 use crate::principal::Role;
 use crate::service::{Intent, ServiceError};
-use crate::store::rows::Kind;
+use crate::store::Kind;
 use admin_api::answers::{CopyRequest, Outcome};
 use admin_api::objects::{Named, Page, TargetingBody};
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::compile::{self, Built};
 use super::weights::{self, Move};
 use super::{At, Fault};
-use crate::store::rows::{Kind, Object};
+use crate::store::{Kind, Object};
 
 /// The most problems that an answer lists.
 const MAX_FAULTS: usize = 100;

@@ -4,7 +4,7 @@ use edge_manifest::{Yaml, to_yaml};
 use serde_json::Value;
 
 use super::{App, At};
-use crate::store::rows::Kind;
+use crate::store::Kind;
 
 /// The order in which people expect the fields of an object; others follow by name.
 const ORDER: &[&str] = &[

@@ -12,7 +12,7 @@ use crate::ids;
 use crate::service::publish::TOPIC_PUBLISHED;
 use crate::service::tokens::TOPIC_TOKENS;
 use crate::service::{Control, ServiceError};
-use crate::store::notice::LAGGED;
+use crate::store::Notice;
 
 /// Between two times of writing what may wait.
 const TIDY: Duration = Duration::from_mins(1);
@@ -52,17 +52,17 @@ async fn tidy(control: &Control) -> Result<(), ServiceError> {
 async fn listen(control: &Control) {
     let mut notices = control.store.notices();
     loop {
-        let topic = match notices.recv().await {
+        let notice = match notices.recv().await {
             Ok(notice) if notice.body["process"] == control.hub.process() => continue,
-            Ok(notice) => notice.topic,
-            Err(RecvError::Lagged(_)) => LAGGED.to_owned(),
+            Ok(notice) => notice,
+            Err(RecvError::Lagged(_)) => Notice::lagged(),
             Err(RecvError::Closed) => return,
         };
-        if topic == TOPIC_PUBLISHED || topic == LAGGED {
+        if notice.topic == TOPIC_PUBLISHED || notice.is_lagged() {
             said("following another process", control.catch_up().await);
             control.hub.changed_elsewhere();
         }
-        if topic == TOPIC_TOKENS || topic == LAGGED {
+        if notice.topic == TOPIC_TOKENS || notice.is_lagged() {
             said("following another process", control.refresh_access().await);
         }
     }

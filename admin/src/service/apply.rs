@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Actor, Committed, Control, Intent, ServiceError};
 use crate::model::{App, At, Edit, Fault, rollback};
-use crate::store::rows::Kind;
+use crate::store::Kind;
 
 /// How a file is applied.
 #[derive(Debug, Clone, Copy, Default)]

@@ -13,8 +13,8 @@ use crate::model::app::Keys;
 use crate::model::weights::Move;
 use crate::model::{App, At, Changed, Edit, Fault, ObjectChange};
 use crate::principal::{Needs, Principal, Reach, Role};
-use crate::store::rows::{Kind, NewAudit, Object, Publication};
-use crate::store::{EnvironmentKey, Reads as _, WriteTx};
+use crate::store::{EnvironmentKey, WriteTx};
+use crate::store::{Kind, NewAudit, Object, Publication};
 
 /// What somebody wants to do, as the audit tells it.
 #[derive(Debug, Clone, Default)]

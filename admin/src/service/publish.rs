@@ -11,8 +11,8 @@ use super::{Actor, Cached, Control, Intent, Published, ServiceError};
 use crate::ids;
 use crate::model::Built;
 use crate::signing::Signer;
-use crate::store::rows::Publication;
-use crate::store::{Notice, Reads as _};
+use crate::store::Notice;
+use crate::store::Publication;
 
 /// Another process has published.
 pub(crate) const TOPIC_PUBLISHED: &str = "published";

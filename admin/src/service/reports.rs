@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Control, ServiceError};
 use crate::ids;
-use crate::store::rows::UsageDelta;
+use crate::store::UsageDelta;
 
 /// Reports that wait to be written. An edge whose report finds no room is told to come back.
 const QUEUE: usize = 4096;

@@ -8,8 +8,7 @@ use edge_engine::wire::FlagWire;
 use super::{Control, ServiceError};
 use crate::ids;
 use crate::model::At;
-use crate::store::Reads as _;
-use crate::store::rows::Kind;
+use crate::store::Kind;
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -15,8 +15,8 @@ use super::{Actor, Control, ServiceError};
 use crate::ids;
 use crate::model::{At, Fault};
 use crate::principal::Principal;
-use crate::store::rows::{NewAudit, Token};
-use crate::store::{Notice, Reads as _};
+use crate::store::Notice;
+use crate::store::{NewAudit, Token};
 use crate::token::TokenText;
 
 /// How long a recognised token is believed without asking the store. Only another process on the same database could

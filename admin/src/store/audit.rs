@@ -1,125 +1,204 @@
-//! The audit's hash chain.
+//! The audit: a chain of entries in which each hash covers the one before (docs/audit.md).
 //!
-//! The hash of an entry is the SHA-256 of the hash before it and every field of the entry, each with its length in
-//! front, so that no two entries are the same bytes; `docs/audit.md` says it for those who verify an export. Changing,
-//! taking out or reordering entries breaks the chain; cutting off its end does not fit the head, which is kept apart, nor
-//! a head that somebody wrote down elsewhere.
+//! Invariant: the hash covers every field, and the lengths of the fields, so no two different entries have the same bytes.
+
+use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::StoreError;
-use super::reads::Reads;
-use super::rows::NewAudit;
-use crate::ids;
+use super::connection::{Row, Value, values};
+use super::error::StoreError;
+use super::read::View;
+use super::rows::{Audit, NewAudit};
+use super::{AuditVerdict, WriteTx, verify};
 
-/// Entries that are read at once.
-const PAGE: u32 = 500;
-/// The hash before the first entry.
-const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// What the first entry follows.
+pub(super) const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Which entries are wanted.
+/// Of which entries one wants to know; all conditions have to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Of this app.
+    /// The app concerned.
     pub app: Option<String>,
-    /// Of this environment.
+    /// The environment concerned.
     pub environment: Option<String>,
-    /// By this token.
+    /// The token that did it.
     pub actor: Option<String>,
-    /// This operation.
+    /// What was done.
     pub operation: Option<String>,
-    /// Subjects that begin with this.
+    /// How the subject begins.
     pub subject: Option<String>,
-    /// Of this request.
+    /// The request that did it.
     pub request_id: Option<String>,
 }
 
-/// What a walk along the chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditVerdict {
-    /// How many entries there are.
-    pub entries: i64,
-    /// The hash of the last.
-    pub head: String,
-    /// The first that is not what it was.
-    pub broken: Option<Broken>,
+impl View {
+    /// Entries before this one, newest first.
+    pub async fn audit(
+        &mut self,
+        filter: &AuditFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audit>, StoreError> {
+        // Behind every text that begins with the prefix, as texts are ordered by their bytes.
+        let end = filter.subject.as_ref().map(|prefix| format!("{prefix}\u{10ffff}"));
+        let conditions = [
+            ("app =", &filter.app),
+            ("environment =", &filter.environment),
+            ("actor =", &filter.actor),
+            ("operation =", &filter.operation),
+            ("request_id =", &filter.request_id),
+            ("subject >=", &filter.subject),
+            ("subject <", &end),
+        ];
+        // No sequence reaches the largest.
+        let mut values = vec![Value::from(before.unwrap_or(i64::MAX)), Value::from(limit)];
+        let mut sql =
+            "SELECT sequence, at, actor, actor_name, app, environment, operation, subject, reason, request_id, \
+            changes, previous, hash FROM audit WHERE sequence < $1"
+                .to_owned();
+        for (condition, value) in conditions {
+            if let Some(value) = value {
+                values.push(value.into());
+                // Writing to a String cannot fail.
+                let _ = write!(sql, " AND {condition} ${}", values.len());
+            }
+        }
+        sql.push_str(" ORDER BY sequence DESC LIMIT $2");
+        self.session.rows(sqlx::AssertSqlSafe(sql), &values).await?.iter_mut().map(audit).collect()
+    }
+
+    /// Entries after this one, oldest first.
+    pub async fn audit_after(&mut self, sequence: i64, limit: u32) -> Result<Vec<Audit>, StoreError> {
+        const SQL: &str = "SELECT sequence, at, actor, actor_name, app, environment, operation, subject, reason, \
+            request_id, changes, previous, hash FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+        self.session.rows(SQL, values![sequence, limit]).await?.iter_mut().map(audit).collect()
+    }
+
+    /// Walks the whole chain, up to the head that the store keeps and, if one is given, past a head that was noted
+    /// elsewhere.
+    pub async fn verify_audit(&mut self, expected_head: Option<(i64, &str)>) -> Result<AuditVerdict, StoreError> {
+        verify::verify(self, expected_head).await
+    }
+
+    /// The end of the chain as the store keeps it.
+    pub(super) async fn audit_head(&mut self) -> Result<Option<(i64, String)>, StoreError> {
+        let row = self.session.row("SELECT sequence, hash FROM audit_head", &[]).await?;
+        row.map(|mut row| Ok((row.integer()?, row.text()?))).transpose()
+    }
 }
 
-/// An entry that is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// Its place.
-    pub sequence: i64,
-    /// What is wrong.
-    pub why: String,
+impl WriteTx {
+    /// Adds an entry to the end of the chain.
+    pub async fn append_audit(&mut self, entry: NewAudit) -> Result<Audit, StoreError> {
+        const SQL: &str = "INSERT INTO audit (sequence, at, actor, actor_name, app, environment, operation, subject, \
+            reason, request_id, changes, previous, hash) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        const HEAD: &str = "UPDATE audit_head SET sequence = $1, hash = $2";
+        let gone = || StoreError::corrupt("the audit", "its head is gone");
+        let (last, previous) = self.0.audit_head().await?.ok_or_else(gone)?;
+        let sequence = last + 1;
+        let hash = hash(&previous, sequence, &entry);
+        let values = values![
+            sequence,
+            entry.at,
+            &entry.actor,
+            &entry.actor_name,
+            &entry.app,
+            &entry.environment,
+            &entry.operation,
+            &entry.subject,
+            &entry.reason,
+            &entry.request_id,
+            &entry.changes,
+            &previous,
+            &hash
+        ];
+        self.run(SQL, values).await?;
+        self.run(HEAD, values![sequence, &hash]).await?;
+        Ok(Audit { sequence, entry, previous, hash })
+    }
 }
 
-/// The hash of an entry.
-pub(super) fn hash(sequence: i64, previous: &str, entry: &NewAudit) -> String {
-    let NewAudit { at, actor, actor_name, app, environment, operation, subject, reason, request_id, changes } = entry;
-    let mut digest = Sha256::new();
-    let (sequence, at) = (sequence.to_string(), at.to_string());
+fn audit(row: &mut Row) -> Result<Audit, StoreError> {
+    Ok(Audit {
+        sequence: row.integer()?,
+        entry: NewAudit {
+            at: row.integer()?,
+            actor: row.text()?,
+            actor_name: row.text()?,
+            app: row.text()?,
+            environment: row.text()?,
+            operation: row.text()?,
+            subject: row.text()?,
+            reason: row.text()?,
+            request_id: row.text()?,
+            changes: row.text()?,
+        },
+        previous: row.text()?,
+        hash: row.text()?,
+    })
+}
+
+/// The hash of an entry, lower-case hexadecimal.
+pub(super) fn hash(previous: &str, sequence: i64, entry: &NewAudit) -> String {
+    let (sequence, at) = (sequence.to_string(), entry.at.to_string());
     let fields = [
-        "bascule-audit-v1",
+        "bascule-audit-1",
         previous,
         &sequence,
         &at,
-        actor,
-        actor_name,
-        app,
-        environment,
-        operation,
-        subject,
-        reason,
-        request_id,
-        changes,
+        &entry.actor,
+        &entry.actor_name,
+        &entry.app,
+        &entry.environment,
+        &entry.operation,
+        &entry.subject,
+        &entry.reason,
+        &entry.request_id,
+        &entry.changes,
     ];
+    let mut hash = Sha256::new();
     for field in fields {
-        digest.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
-        digest.update(field);
+        hash.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(field.as_bytes());
     }
-    ids::hex(&digest.finalize())
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
-pub(super) async fn verify<T: Reads>(tx: &mut T, known: Option<(i64, &str)>) -> Result<AuditVerdict, StoreError> {
-    let (head_sequence, head_hash) = tx.audit_head().await?;
-    let (mut last, mut previous) = (0, START.to_owned());
-    let mut broken = None;
-    while broken.is_none() {
-        let page = tx.audit_after(last, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        for row in page {
-            let why = if row.sequence != last + 1 {
-                Some(format!("entry {} follows entry {last}", row.sequence))
-            } else if row.previous != previous {
-                Some("it does not follow the entry before it".to_owned())
-            } else if hash(row.sequence, &row.previous, &row.entry) != row.hash {
-                Some("its content is not what was written".to_owned())
-            } else if known.is_some_and(|(sequence, hash)| sequence == row.sequence && hash != row.hash) {
-                Some("its hash is not the one that is known from elsewhere".to_owned())
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                let sequence = if row.sequence == last + 1 { row.sequence } else { last + 1 };
-                broken = Some(Broken { sequence, why });
-                break;
-            }
-            (last, previous) = (row.sequence, row.hash);
-        }
-    }
-    if broken.is_none() {
-        broken = cut_off(last, &previous, (head_sequence, &head_hash), known);
-    }
-    Ok(AuditVerdict { entries: last, head: previous, broken })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn cut_off(last: i64, hash: &str, head: (i64, &str), known: Option<(i64, &str)>) -> Option<Broken> {
-    let longest = known.map_or(0, |(sequence, _)| sequence).max(head.0);
-    if longest > last {
-        return Some(Broken { sequence: last + 1, why: format!("entries up to {longest} were cut off") });
+    fn entry() -> NewAudit {
+        NewAudit {
+            at: 1_700_000_000_123,
+            actor: "tok_1".into(),
+            actor_name: "Zoë".into(),
+            app: "web".into(),
+            environment: "production".into(),
+            operation: "updateTargeting".into(),
+            subject: "flags/new-checkout".into(),
+            reason: String::new(),
+            request_id: "req-1".into(),
+            changes: r#"{"before":null}"#.into(),
+        }
     }
-    (head != (last, hash)).then(|| Broken { sequence: last, why: "it is not the head that was noted".to_owned() })
+
+    #[test]
+    fn the_hash_is_the_one_of_the_document() {
+        // Computed by the Python of docs/audit.md.
+        assert_eq!(hash(BEGINNING, 1, &entry()), "351b9d6f7d1a2a75555a10dfd1550f0e2e3e7f7bc222a2f0a7bc1496dfb8d20b");
+    }
+
+    #[test]
+    fn text_that_moves_from_one_field_to_the_next_changes_the_hash() {
+        let moved = NewAudit { actor: "tok_1Z".into(), actor_name: "oë".into(), ..entry() };
+        assert_ne!(hash(BEGINNING, 1, &entry()), hash(BEGINNING, 1, &moved));
+        assert_ne!(hash(BEGINNING, 1, &entry()), hash(BEGINNING, 2, &entry()));
+    }
 }

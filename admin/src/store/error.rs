@@ -1,72 +1,142 @@
-//! What a store can fail with.
+//! What can go wrong, told apart by what the caller may do about it.
+//!
+//! Invariant: no error holds a value of a row. PostgreSQL's details quote them, so only its code and its message are kept.
 
 use std::path::PathBuf;
 
-/// Why the store did not do it.
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteError;
+
+/// What is behind an error.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a store answers when it does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database does not answer, or refused.
-    #[error("the database cannot be used")]
-    Unavailable(#[source] sqlx::Error),
-    /// There is no room to write.
-    #[error("there is no space left for the database")]
-    Full(#[source] sqlx::Error),
-    /// Something of this name is there already.
-    #[error("another entry has the same name")]
-    Conflict(#[source] sqlx::Error),
-    /// Another process uses the file.
-    #[error("the database {path} is in use by {}: one process at a time", holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    /// It cannot be reached, or its disk fails.
+    #[error("the store is not available")]
+    Unavailable(#[source] Cause),
+    /// The disk, the quota or the file size limit is reached. Nothing was written.
+    #[error("the store has no space left to write")]
+    Full(#[source] Cause),
+    /// Another process has the file open.
+    #[error("{} is in use by {}", path.display(), holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
     Locked {
-        /// The file.
+        /// The database.
         path: PathBuf,
-        /// Who.
+        /// Who has it, if that could be read.
         holder: Option<u32>,
     },
-    /// The lock cannot be taken.
-    #[error("cannot lock {path}")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The tables are not what this program knows.
-    #[error("the database cannot be brought to this version")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    /// The tables were made by a later version.
-    #[error(
-        "the database has version {found}, and this program knows versions up to {known}: use a later program, or `bascule db down` of that one"
-    )]
-    Newer {
-        /// What it has.
-        found: i64,
-        /// What we know.
-        known: i64,
-    },
-    /// A row cannot be what it should be.
-    #[error("the {what} cannot be read: {detail}")]
+    /// A row is there already, or a rule of a table says no.
+    #[error("the store refuses the change")]
+    Conflict(#[source] Cause),
+    /// What is stored, or was to be stored, makes no sense.
+    #[error("{what} is damaged: {detail}")]
     Corrupt {
-        /// Which.
-        what: &'static str,
-        /// Why.
+        /// The file, the row, the value.
+        what: String,
+        /// What is wrong with it.
         detail: String,
     },
-    /// It took too long.
-    #[error("the database did not answer in time")]
+    /// The schema cannot be brought to where it should be.
+    #[error("{why}")]
+    Migration {
+        /// The migration that it is about.
+        version: Option<i64>,
+        /// What is wrong, and the way out.
+        why: String,
+        /// What the database said.
+        source: Option<Cause>,
+    },
+    /// Others were in the way for too long.
+    #[error("the store is busy")]
     Busy,
 }
 
-/// SQLite's codes of no space: `SQLITE_FULL`, and an I/O error of a write beyond the limit of a file's size.
-const SQLITE_FULL: &str = "13";
+impl StoreError {
+    /// Whether the same may work later without anything else being changed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_) | Self::Busy)
+    }
+
+    pub(super) fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    pub(super) fn corrupt(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into(), detail: detail.into() }
+    }
+
+    pub(super) fn migration(version: Option<i64>, why: impl Into<String>) -> Self {
+        Self::Migration { version, why: why.into(), source: None }
+    }
+
+    /// From the system: a full disk is told apart.
+    pub(super) fn io(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Self::Full(error.into()),
+            _ => Self::Unavailable(error.into()),
+        }
+    }
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let Some(database) = error.as_database_error() else { return Self::Unavailable(error) };
-        if database.is_unique_violation() {
-            return Self::Conflict(error);
+        use sqlx::Error::{ColumnDecode, ColumnIndexOutOfBounds, Database, Decode, Io, PoolTimedOut};
+        match error {
+            Database(error) => from_database(error.as_ref()),
+            Io(error) => Self::io(error),
+            PoolTimedOut => Self::Busy,
+            error @ (ColumnDecode { .. } | ColumnIndexOutOfBounds { .. } | Decode(_)) => {
+                Self::corrupt("a row", error.to_string())
+            }
+            error => Self::unavailable(error),
         }
-        let code = database.code().unwrap_or_default();
-        // 53100 is PostgreSQL's disk_full.
-        if code == SQLITE_FULL || code == "53100" { Self::Full(error) } else { Self::Unavailable(error) }
     }
+}
+
+/// What a database said, without the values that it quotes.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} (code {code})")]
+struct Said {
+    code: String,
+    message: String,
+}
+
+fn from_database(error: &dyn DatabaseError) -> StoreError {
+    let code = error.code().unwrap_or_default().into_owned();
+    let said = Said { message: error.message().to_owned(), code };
+    if error.try_downcast_ref::<SqliteError>().is_some() { from_sqlite(said) } else { from_postgres(said) }
+}
+
+/// The primary result codes of SQLite are the low byte of the extended ones.
+fn from_sqlite(said: Said) -> StoreError {
+    let primary = said.code.parse::<i32>().map_or(0, |code| code & 0xff);
+    match primary {
+        5 | 6 => StoreError::Busy,
+        11 | 26 => StoreError::corrupt("the database", said.to_string()),
+        13 => StoreError::Full(said.into()),
+        19 => StoreError::Conflict(said.into()),
+        _ => StoreError::unavailable(said),
+    }
+}
+
+fn from_postgres(said: Said) -> StoreError {
+    match said.code.as_str() {
+        // Serialisation, deadlock, lock not available, cancelled by a time limit, too many connections.
+        "40001" | "40P01" | "55P03" | "57014" | "53300" => StoreError::Busy,
+        "53100" => StoreError::Full(said.into()),
+        // What our own triggers raise.
+        "P0001" => StoreError::Conflict(said.into()),
+        "XX001" | "XX002" => StoreError::corrupt("the database", said.to_string()),
+        code if code.starts_with("23") => StoreError::Conflict(said.into()),
+        _ => StoreError::unavailable(said),
+    }
+}
+
+/// Whether a commit or a statement failed because a write did, for whatever reason.
+pub(super) fn is_failed_write(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.try_downcast_ref::<SqliteError>()?.code());
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == 10)
 }

@@ -50,6 +50,11 @@ impl Kind {
             Self::Targeting => "targeting",
         }
     }
+
+    /// The kind with this name in the table.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// Where an object is.
@@ -223,6 +228,17 @@ impl std::fmt::Debug for EnvironmentKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EnvironmentKey").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// An edge that has been seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeRow {
+    /// Its id.
+    pub id: String,
+    /// JSON: what it said of itself and what it runs.
+    pub document: String,
+    /// Last contact.
+    pub seen_at: i64,
 }
 
 /// What is added to the counters of a flag's variant or a release.

@@ -113,9 +113,8 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
 
 fn settings(listen: SocketAddr, database: Option<&str>, places: &Places) -> anyhow::Result<Settings> {
     let database = if let Some(text) = database {
-        text.parse().map_err(|error: admin::store::location::InvalidLocation| {
-            Failure::new(Exit::Usage, format!("--database: {error}"))
-        })?
+        text.parse()
+            .map_err(|error: admin::store::LocationError| Failure::new(Exit::Usage, format!("--database: {error}")))?
     } else {
         make(&places.database)?;
         Location::Sqlite(places.database.clone())

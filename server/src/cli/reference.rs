@@ -10,19 +10,15 @@ pub fn reference() -> String {
         "# Command line\n\nGenerated from the program: `UPDATE_DOCS=1 cargo test -p tests cli` writes it anew.\n",
     );
     section(&mut text, &mut command);
-    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    for verb in verbs {
-        if let Some(verb) = command.find_subcommand_mut(&verb) {
-            section(&mut text, verb);
-        }
-    }
     text
 }
 
+/// A command, then those below it.
 fn section(text: &mut String, command: &mut clap::Command) {
     let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
     // Writing to a String cannot fail.
     let _ = write!(text, "\n## `{name}`\n\n```text\n{}\n```\n", lines.join("\n"));
+    command.get_subcommands_mut().for_each(|verb| section(text, verb));
 }

@@ -135,10 +135,8 @@ fn a_report_counts_once() {
     assert_eq!(report(2).status, 200);
     let usage = plane.admin().control().store.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let counted = runtime.block_on(async {
-        use admin::store::Reads as _;
-        usage.read().await.expect("readable").usage("web", "production").await.expect("readable")
-    });
+    let counted = runtime
+        .block_on(async { usage.read().await.expect("readable").usage("web", "production").await.expect("readable") });
     let on = counted.iter().find(|row| row.variant == "on").expect("counted");
     assert_eq!(on.count, 20);
     let listed = plane.ask("GET", "/api/v1/edges", None);

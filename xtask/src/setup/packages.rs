@@ -24,7 +24,8 @@ impl Tool {
 }
 
 const TEST_TOOLS: &[Tool] = &[
-    Tool::new("strace", "stops the gateway at each system call of a state write"),
+    Tool { name: "postgres", package: "postgresql", reason: "is one of the two databases of the control plane" },
+    Tool::new("strace", "stops whoever writes at each system call of a write"),
     Tool::new("wrk", "loads the gateway while it is restarted and while snapshots are swapped"),
 ];
 
@@ -77,9 +78,12 @@ pub(crate) fn tools(wanted: &[Tool]) -> Result<()> {
     }
 }
 
-/// Servers are in a folder that is not on everybody's PATH.
+/// Servers are in a folder that is not on everybody's PATH, and each version of PostgreSQL has one of its own.
 fn is_there(program: &str) -> bool {
-    which(program).is_some() || Path::new("/usr/sbin").join(program).is_file()
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    which(program).is_some()
+        || Path::new("/usr/sbin").join(program).is_file()
+        || versions.into_iter().any(|version| version.path().join("bin").join(program).is_file())
 }
 
 /// Installs packages, or says what to type.

@@ -1,9 +1,0 @@
-DROP TABLE remembered;
-DROP TABLE token;
-DROP TABLE audit_head;
-DROP TABLE audit;
-DROP TABLE environment_key;
-DROP TABLE publication;
-DROP TABLE counter;
-DROP TABLE app_revision;
-DROP TABLE object;

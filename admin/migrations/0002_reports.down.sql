@@ -1,2 +1,0 @@
-DROP TABLE usage_count;
-DROP TABLE report;

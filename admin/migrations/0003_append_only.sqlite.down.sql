@@ -1,2 +1,0 @@
-DROP TRIGGER audit_no_delete;
-DROP TRIGGER audit_no_update;

@@ -1,0 +1,3 @@
+DROP TABLE app_revisions;
+DROP TABLE objects;
+DROP TABLE counters;

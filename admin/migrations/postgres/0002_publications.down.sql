@@ -1,0 +1,3 @@
+DROP TABLE latest_publications;
+DROP TABLE publications;
+DROP TABLE environment_keys;
