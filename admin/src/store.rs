@@ -75,7 +75,7 @@ impl Store {
         Ok(WriteTx(View::new(Session::begin(&self.0.pools, Mode::Write).await?)))
     }
 
-    /// Begins a consistent view that waits for nobody who writes.
+    /// Begins a view that waits for nobody who writes: what is committed when it is first read, and nothing later.
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
         Ok(ReadTx(View::new(Session::begin(&self.0.pools, Mode::Read).await?)))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use admin::store::{Store, StoreError};
+use admin::store::StoreError;
 use tests::store::{commit, committed, entry, publication};
 
 use super::Place;
@@ -95,10 +95,11 @@ pub(super) async fn health_is_a_real_read(place: &Place) {
     store.ping().await.unwrap();
     let _writing = store.write().await.unwrap();
     store.ping().await.expect("it waits for no writer");
-    place.execute("ALTER TABLE counters RENAME TO elsewhere").await.ok();
-    let broken = Store::ping(&store).await;
-    // SQLite lets nobody change a table while somebody writes.
-    assert_eq!(broken.is_err(), store.is_shared(), "{broken:?}");
+    if store.is_shared() {
+        // SQLite lets nobody change a table while somebody writes.
+        place.execute("ALTER TABLE counters RENAME TO elsewhere").await.unwrap();
+        assert!(store.ping().await.is_err(), "it noticed");
+    }
 }
 
 pub(super) async fn a_closed_store_is_not_available(place: &Place) {
