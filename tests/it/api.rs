@@ -3,6 +3,7 @@
 mod apply;
 mod edges;
 mod objects;
+mod patience;
 mod rollback;
 mod tokens;
 
