@@ -1,6 +1,7 @@
 //! The control plane through its HTTP API.
 
 mod apply;
+mod authorisation;
 mod edges;
 mod objects;
 mod patience;
