@@ -2,11 +2,13 @@
 
 mod apply;
 mod authorisation;
+mod bad_input;
 mod edges;
 mod objects;
 mod patience;
 mod rollback;
 mod tokens;
+mod writers;
 
 use serde_json::{Value, json};
 use tests::admin::ControlPlane;
