@@ -7,6 +7,7 @@ mod edges;
 mod objects;
 mod patience;
 mod rollback;
+mod schemathesis;
 mod tokens;
 mod writers;
 
