@@ -149,26 +149,29 @@ async fn authorised(
     headers: &HeaderMap,
     peer: Option<Peer>,
 ) -> Result<Option<Arc<Principal>>, Failure> {
-    let Access::Token(needs) = operation.access else { return Ok(None) };
-    let address = peer.map_or_else(String::new, |Peer(address)| address.to_string());
-    if !shared.buckets.failures_left(&address) {
-        return Err(Failure::later(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_failures",
-            "too many requests with a wrong token came from this address",
-            10,
-        ));
+    // OFREP refuses in its own words; a wrong token counts all the same.
+    let is_ofrep = operation.path.starts_with("/ofrep/") && presented(headers).is_some();
+    if operation.access == Access::Public && !is_ofrep {
+        return Ok(None);
     }
+    let address = peer.map_or_else(String::new, |Peer(address)| address.to_string());
     let recognised = match presented(headers) {
-        Some(token) => {
-            let recognised = shared.control.recognise(&token.sha256()).await?;
-            if recognised.is_none() {
-                shared.buckets.failed(&address);
-            }
-            recognised
-        }
+        Some(token) => shared.control.recognise(&token.sha256()).await?,
         None => None,
     };
+    // A right token counts whatever else came from its address: behind a proxy all have the same.
+    if recognised.is_none() && presented(headers).is_some() {
+        if !shared.buckets.failures_left(&address) {
+            return Err(Failure::later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "too many requests with a wrong token came from this address",
+                10,
+            ));
+        }
+        shared.buckets.failed(&address);
+    }
+    let Access::Token(needs) = operation.access else { return Ok(None) };
     let principal = recognised.ok_or_else(Failure::unauthenticated)?;
     let is_machine = operation.path.starts_with("/edge/") || operation.path.starts_with("/ofrep/");
     if !is_machine && !shared.buckets.take(&principal.id) {
