@@ -54,9 +54,6 @@ use reply::Reply;
 
 pub use operation::{Access, all};
 
-/// The longest that a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// What all requests share.
 #[derive(Debug)]
 pub struct Shared {
@@ -70,6 +67,8 @@ pub struct Shared {
     pub admission: Admission,
     /// How often tokens and addresses may ask.
     pub buckets: Buckets,
+    /// The longest that a body may take.
+    pub body_timeout: Duration,
     /// What is counted.
     pub metrics: Metrics,
     /// Requests with an `Idempotency-Key` that are under way.

@@ -1,4 +1,4 @@
-//! How much may be under way at once, and how often one may ask.
+//! How much may be under way at once, how often one may ask, and how long one may let us wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +11,47 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const REQUESTS: usize = 2_048;
 /// Streams that may be open.
 pub const STREAMS: usize = 20_000;
-/// Requests per second of one token, on average…
-const RATE: f64 = 200.0;
-/// …and at once.
-const BURST: f64 = 400.0;
-/// Wrong tokens from one address: so many at once, then one every ten seconds.
-const FAILURES: f64 = 20.0;
-const FAILURES_RATE: f64 = 0.1;
 /// Names that are remembered; those that were full again are forgotten first.
 const NAMES: usize = 10_000;
+
+/// How often one may ask.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Requests per second of one token, on average…
+    pub rate: f64,
+    /// …and at once.
+    pub burst: f64,
+    /// Wrong tokens per second from one address, on average…
+    pub failures_rate: f64,
+    /// …and at once.
+    pub failures: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rate: 200.0, burst: 400.0, failures_rate: 0.1, failures: 20.0 }
+    }
+}
+
+/// How long a client may let us wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a whole request head, for the first byte of a connection, and between two requests of one.
+    pub head: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// For bytes of an answer to be taken.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { handshake: seconds(10), head: seconds(10), body: seconds(15), write: seconds(30) }
+    }
+}
 
 /// Counts what is under way.
 #[derive(Debug)]
@@ -55,24 +87,30 @@ struct Bucket {
 /// Token buckets by name.
 #[derive(Debug, Default)]
 pub struct Buckets {
+    limits: Limits,
     requests: Mutex<HashMap<String, Bucket>>,
     failures: Mutex<HashMap<String, Bucket>>,
 }
 
 impl Buckets {
+    /// Full buckets of these sizes.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Whether this token may ask now.
     pub fn take(&self, token: &str) -> bool {
-        spend(&self.requests, token, RATE, BURST, 1.0)
+        spend(&self.requests, token, self.limits.rate, self.limits.burst, 1.0)
     }
 
     /// Whether this address may still try tokens.
     pub fn failures_left(&self, address: &str) -> bool {
-        spend(&self.failures, address, FAILURES_RATE, FAILURES, 0.0)
+        spend(&self.failures, address, self.limits.failures_rate, self.limits.failures, 0.0)
     }
 
     /// A wrong token came from this address.
     pub fn failed(&self, address: &str) {
-        spend(&self.failures, address, FAILURES_RATE, FAILURES, 1.0);
+        spend(&self.failures, address, self.limits.failures_rate, self.limits.failures, 1.0);
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::edges::Hub;
 use crate::http::{Shared, router};
+use crate::limits::{Admission, Buckets, Limits, Timeouts};
 use crate::principal::{Principal, Role, Scope};
 use crate::service::{Control, ServiceError};
 use crate::signing::{Signer, SigningError};
@@ -49,6 +50,10 @@ pub struct Settings {
     pub bootstrap_token: Option<TokenText>,
     /// TLS of the listener.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// How often one may ask.
+    pub limits: Limits,
+    /// How long a client may let us wait.
+    pub timeouts: Timeouts,
 }
 
 /// Why a control plane does not start.
@@ -116,8 +121,9 @@ impl Admin {
             control: Arc::clone(&control),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            admission: crate::limits::Admission::default(),
-            buckets: crate::limits::Buckets::default(),
+            admission: Admission::default(),
+            buckets: Buckets::new(settings.limits),
+            body_timeout: settings.timeouts.body,
             metrics: crate::metrics::Metrics::default(),
             idempotency: crate::http::idempotency::UnderWay::default(),
             state_dir: Some(settings.state_dir),
@@ -128,6 +134,7 @@ impl Admin {
             tls: settings.tls.map(TlsAcceptor::from),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             stop: shared.stop.clone(),
+            timeouts: settings.timeouts,
         };
         let (accepting, connections) = (accept.clone(), tasks.clone());
         tasks.spawn(async move { connection::accept(listener, service, &accepting, &connections).await });

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use admin::limits::{Limits, Timeouts};
 use admin::serve::{Admin, Settings};
 use admin::store::Location;
 use admin::token::TokenText;
@@ -32,8 +33,25 @@ impl ControlPlane {
         Self::start_in(folder, database, "127.0.0.1:0".parse().expect("an address"))
     }
 
+    /// As [`ControlPlane::start`], for tests that ask more often than anybody may, or wait for clients less long.
+    pub fn start_within(limits: Limits, timeouts: Timeouts) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let database = Location::Sqlite(folder.path().join("bascule.db"));
+        Self::start_with(folder, database, "127.0.0.1:0".parse().expect("an address"), limits, timeouts)
+    }
+
     /// On any store.
     pub fn start_in(folder: tempfile::TempDir, database: Location, listen: SocketAddr) -> Self {
+        Self::start_with(folder, database, listen, Limits::default(), Timeouts::default())
+    }
+
+    fn start_with(
+        folder: tempfile::TempDir,
+        database: Location,
+        listen: SocketAddr,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Self {
         let root = TokenText::mint();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("threads");
@@ -44,6 +62,8 @@ impl ControlPlane {
             signing_key: None,
             bootstrap_token: Some(root.clone()),
             tls: None,
+            limits,
+            timeouts,
         };
         let admin = runtime.block_on(Admin::start(settings)).expect("the control plane starts");
         let address = admin.address();
@@ -173,9 +193,7 @@ impl Request {
     /// Adds a head field.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        for part in [name, ": ", value, "\r\n"] {
-            self.head.push_str(part);
-        }
+        self.head.extend([name, ": ", value, "\r\n"]);
         self
     }
 
@@ -222,6 +240,12 @@ impl Request {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Answer { status, headers, text, body }
+    }
+
+    /// Sends it and reads the head of the answer only: streams do not end.
+    #[track_caller]
+    pub fn status(self) -> u16 {
+        head(&mut self.open()).0
     }
 
     /// Sends it and gives the stream after the head of a 200.

@@ -1,10 +1,16 @@
 //! The control plane through its HTTP API.
 
 mod apply;
+mod authorisation;
+mod bad_input;
 mod edges;
+mod logs;
 mod objects;
+mod patience;
 mod rollback;
+mod schemathesis;
 mod tokens;
+mod writers;
 
 use serde_json::{Value, json};
 use tests::admin::ControlPlane;

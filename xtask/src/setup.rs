@@ -4,9 +4,11 @@
 //! was compiled *and linked* with it; that files exist proves nothing after an interrupted installation.
 
 mod debian;
+mod openapi;
 mod openfeature;
 mod packages;
 mod probe;
+mod python;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -24,8 +26,8 @@ Finds or installs a toolchain for wasm32-unknown-unknown, in this order:
   present   the active toolchain, or an earlier result of the third way, links a module
   rustup    `rustup target add`, for at most BASCULE_SETUP_TIMEOUT seconds (120)
   debian    Debian's rustc-web with std built from source, linked as rustup toolchain `debian-web`
-and the programs that the tests use, from Debian's packages; and the OpenFeature clients of tests/openfeature, below the
-target folder. Running it again does nothing twice.
+and the programs that the tests use, from Debian's packages; and the OpenFeature clients of tests/openfeature and the
+programs of tests/openapi, below the target folder. Running it again does nothing twice.
 `build`, `demo` and `test` do this themselves. BASCULE_SETUP_SKIP=present,rustup skips ways.
 On stdout: the cargo command that builds the module.";
 
@@ -107,10 +109,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sees to it that what the tests start is installed: programs, and the OpenFeature clients.
+/// Sees to it that what the tests start is installed: programs, the OpenFeature clients, and schemathesis.
 pub(crate) fn test_tools(workspace: &Workspace) -> Result<()> {
     packages::test_tools()?;
-    openfeature::clients(workspace)
+    openfeature::clients(workspace)?;
+    openapi::programs(workspace)
 }
 
 /// The toolchain for the edge module: found, or installed now.

@@ -62,8 +62,10 @@ impl Role {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scope {
     /// An app's name, or `*`.
+    #[schemars(regex(pattern = r"^(\*|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$"))]
     pub app: String,
     /// An environment's name, or `*`.
+    #[schemars(regex(pattern = r"^(\*|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$"))]
     pub environment: String,
     /// What it allows there.
     pub role: Role,

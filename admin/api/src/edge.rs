@@ -8,6 +8,7 @@
 //!
 //! What an edge runs it says by `POST /edge/v1/acks`, what it counted by `POST /edge/v1/reports`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where snapshots are streamed.
@@ -53,7 +54,7 @@ pub struct Hello {
 }
 
 /// What an edge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeKind {
     /// A `bascule gateway`.
@@ -63,7 +64,7 @@ pub enum EdgeKind {
 }
 
 /// An environment of an app.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
     /// The app.
@@ -87,7 +88,7 @@ pub struct Welcome {
 }
 
 /// An Ed25519 public key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicKey {
     /// The first 16 hexadecimal digits of the key's SHA-256.
@@ -192,7 +193,7 @@ pub struct Goodbye {
 }
 
 /// The body of `POST /edge/v1/acks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Acks {
     /// The edge's id.
@@ -211,7 +212,7 @@ pub struct Acks {
 }
 
 /// Every request from now on is decided by this snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ack {
     /// Whose snapshot.
@@ -226,7 +227,7 @@ pub struct Ack {
 }
 
 /// The edge refused a snapshot and goes on with the one before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Nack {
     /// Whose snapshot.
@@ -244,7 +245,7 @@ pub struct Nack {
 
 /// The body of `POST /edge/v1/reports`: what an edge counted since the report before. Sent again until it was answered;
 /// the control plane takes each `(edge, boot, sequence)` once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The edge's id.
@@ -260,7 +261,7 @@ pub struct Report {
 }
 
 /// Counters of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentReport {
     /// Which environment.
@@ -278,7 +279,7 @@ pub struct EnvironmentReport {
 }
 
 /// Counters of one release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseReport {
     /// The release.
@@ -294,7 +295,7 @@ pub struct ReleaseReport {
 }
 
 /// How often a flag had a variant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlagReport {
     /// The flag.
@@ -306,7 +307,7 @@ pub struct FlagReport {
 }
 
 /// The answer to a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
     /// The highest sequence of this process that was taken.

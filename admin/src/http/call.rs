@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Shared;
 use super::error::Failure;
@@ -16,6 +16,8 @@ use crate::service::{Actor, Intent};
 
 /// The part of a list that is answered when nobody says how much.
 const DEFAULT_LIMIT: u32 = 50;
+/// Characters of a reason.
+const MAX_REASON: usize = 1000;
 
 /// A request that has passed all gates.
 #[derive(Debug)]
@@ -104,20 +106,29 @@ impl Call {
         }
     }
 
-    /// The body as JSON. `null` where there is none.
-    pub fn json(&self) -> Result<Value, Failure> {
-        if self.body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&self.body).map_err(|error| {
+    /// The body as a JSON object. Nothing else will do: the readers of `bascule.yaml`, in which a key may stand without a
+    /// value, would take a `null` for an object without fields.
+    pub fn object(&self) -> Result<Map<String, Value>, Failure> {
+        let body: Value = serde_json::from_slice(&self.body).map_err(|error| {
             let detail = format!("the body is not JSON: {error}");
             Failure::new(StatusCode::BAD_REQUEST, "body_invalid", detail)
-        })
+        })?;
+        match body {
+            Value::Object(object) => Ok(object),
+            _ => Err(Failure::unfit("", "type_mismatch", "the body of this operation is an object")),
+        }
     }
 
     /// The body as a type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        let mut reader = serde_json::Deserializer::from_slice(&self.body);
+        let text = std::str::from_utf8(&self.body);
+        let text =
+            text.map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "body_invalid", "the body is not UTF-8 text"))?;
+        // A list would be read as the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            self.object()?;
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| Failure::of_serde(&error))?;
         reader.end().map_err(|error| {
             Failure::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the body is not JSON: {error}"))
@@ -125,20 +136,39 @@ impl Call {
         Ok(value)
     }
 
-    /// The revision that the caller has seen, from `If-Match`.
-    pub fn seen(&self) -> Seen {
-        let Some(value) = self.headers.get(http::header::IF_MATCH) else { return Seen::Nothing };
-        let text = value.to_str().unwrap_or_default();
-        if text.trim() == "*" {
-            return Seen::Any;
+    /// Why, as the body says it: a text for people, which every store can keep.
+    pub fn check_reason(reason: &str) -> Result<(), Failure> {
+        let is_good = |text: &str| (1..=MAX_REASON).contains(&text.chars().count()) && !text.contains('\0');
+        if is_good(reason) && !reason.trim().is_empty() {
+            return Ok(());
         }
-        Seen::These(text.split(',').map(|tag| tag.trim().trim_matches('"').to_owned()).collect())
+        let detail = format!("a reason has 1 to {MAX_REASON} characters, not only spaces, and no NUL");
+        Err(Failure::unfit("/reason", "reason_invalid", detail))
+    }
+
+    /// The revision that the caller has seen, from `If-Match`.
+    pub fn seen(&self) -> Result<Seen, Failure> {
+        let Some(value) = self.headers.get(http::header::IF_MATCH) else { return Ok(Seen::Nothing) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Seen::Any);
+        }
+        // A weak tag is a tag, and no revision of ours.
+        let tag = |tag: &str| {
+            let inner = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+            (!inner.contains('"')).then(|| if tag.starts_with("W/") { tag.to_owned() } else { inner.to_owned() })
+        };
+        let tags: Option<Vec<String>> = text.split(',').map(|part| tag(part.trim())).collect();
+        tags.map(Seen::These).ok_or_else(|| {
+            let detail = "If-Match is *, or the ETag of a revision with its quotes";
+            Failure::new(StatusCode::BAD_REQUEST, "if_match_invalid", detail)
+        })
     }
 
     /// Compares what the caller has seen with what there is; `None` = the object does not exist.
     pub fn check_seen(&self, current: Option<(i64, Value)>) -> Result<(), Failure> {
         let none_match = self.headers.get(http::header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*");
-        match (self.seen(), current) {
+        match (self.seen()?, current) {
             (_, Some((revision, current))) if none_match => Err(Failure::stale("\"*\"", revision, Some(current))),
             (Seen::Nothing, Some(_)) => Err(Failure::new(
                 StatusCode::PRECONDITION_REQUIRED,

@@ -50,7 +50,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: Method::PUT,
         path: PATH,
         summary: "Makes an environment, or replaces its settings.",
-        access: Access::environment(Role::Admin),
+        access: Access::all_of_app(Role::Admin),
         query: &[DRY_RUN, REASON],
         body: Takes::Json(schema_of::<EnvironmentBody>),
         answers: &[
@@ -65,7 +65,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: Method::DELETE,
         path: PATH,
         summary: "Deletes an environment with everything in it; edges stop serving it.",
-        access: Access::environment(Role::Admin),
+        access: Access::all_of_app(Role::Admin),
         query: &[REASON],
         body: Takes::Nothing,
         answers: &[Answer { status: 204, help: "It is gone.", body: Gives::Nothing }],

@@ -55,6 +55,13 @@ impl Failure {
             .hint("send Authorization: Bearer bsc_…")
     }
 
+    /// A body with one mistake.
+    pub fn unfit(pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        let (pointer, detail) = (pointer.to_owned(), detail.into());
+        let fault = ApiFault { pointer, code: code.to_owned(), detail: detail.clone(), place: None, hint: None };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).with(|refusal| refusal.errors.push(fault))
+    }
+
     /// Not this one.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
@@ -231,7 +238,7 @@ impl From<ServiceError> for Failure {
                 RollbackError::NotFrom { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "release_mismatch", detail)
                     .hint("look at the traffic again: something else is being rolled out by now"),
                 RollbackError::Same { .. } => Self::new(StatusCode::CONFLICT, "rollback_to_itself", detail),
-                RollbackError::Unknown { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "release_unknown", detail),
+                RollbackError::Unknown { .. } => Self::unfit("/to", "release_unknown", detail),
             },
             ServiceError::Corrupt { detail } => {
                 tracing::error!(detail, "the store holds something that cannot be read");

@@ -1,6 +1,6 @@
 //! Flags: their definitions, the same in every environment.
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::Value;
 
 use super::call::Call;
@@ -122,13 +122,11 @@ async fn list(call: Call) -> Result<Reply, Failure> {
 }
 
 async fn create(call: Call) -> Result<Reply, Failure> {
-    let mut document = call.json()?;
-    let Some(object) = document.as_object_mut() else {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "type_mismatch", "a flag is an object"));
-    };
+    let mut object = call.object()?;
     let Some(Value::String(key)) = object.remove("key") else {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "key_missing", "a flag needs a key, a text"));
+        return Err(Failure::unfit("/key", "key_missing", "a flag needs a key, a text"));
     };
+    let document = object.into();
     objects::change_one(&call, At::flag(&key), key.clone(), move |_, before| match before {
         Some(_) => Err(ServiceError::Exists { what: "flag", key }.into()),
         None => Ok(Some(document)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::middleware::Next;
@@ -13,13 +14,15 @@ use super::call::Call;
 use super::error::Failure;
 use super::operation::{Access, Operation, Query, QueryKind, Takes, all};
 use super::reply::Reply;
-use super::{BODY_TIMEOUT, Peer, Shared, handled, idempotency};
+use super::{Peer, Shared, handled, idempotency};
 use crate::ids;
 use crate::principal::Principal;
 use crate::token::TokenText;
 
 /// The longest request id that is taken from a client.
 const MAX_REQUEST_ID: usize = 128;
+/// The longest path and query.
+const MAX_TARGET: usize = 8 << 10;
 /// The longest query.
 const MAX_QUERY: usize = 4096;
 /// The longest value of a query parameter.
@@ -35,16 +38,28 @@ pub(super) fn request_id<B>(request: &Request<B>) -> String {
     sent.filter(is_good).map_or_else(ids::random_id, str::to_owned)
 }
 
+/// A refusal before routing, in the words of whoever would have been asked.
+fn refused(request: &Request<Body>, failure: Failure) -> Response<Body> {
+    if request.uri().path().starts_with("/ofrep/") {
+        return super::ofrep::failure(&failure, None).into_response();
+    }
+    failure.into_response(&request_id(request))
+}
+
 /// Before routing: a path that two readers could take for two paths is refused, not repaired.
 pub(super) async fn first(request: Request<Body>, next: Next) -> Response<Body> {
     let path = request.uri().path();
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        let detail = format!("a path and its query have at most {MAX_TARGET} bytes");
+        return refused(&request, Failure::new(StatusCode::URI_TOO_LONG, "target_too_long", detail));
+    }
     if is_tricky(path) {
         let failure = Failure::new(
             StatusCode::BAD_REQUEST,
             "path_invalid",
             "a path has no empty, '.' or '..' segments, no ';', '\\' or control characters, plain or encoded",
         );
-        return failure.into_response(&request_id(&request));
+        return refused(&request, failure);
     }
     next.run(request).await
 }
@@ -109,7 +124,7 @@ pub(super) async fn through(
     let principal = authorised(shared, operation, &params, &parts.headers, peer).await?;
     let query = query(operation, parts.uri.query().unwrap_or_default())?;
     check_media_type(operation, &parts.headers)?;
-    let body = read(operation.body, &parts.headers, body).await?;
+    let body = read(operation.body, &parts.headers, body, shared.body_timeout).await?;
     parts.headers.remove(super::ofrep::QUERY);
     if let Some(raw) = parts.uri.query().and_then(|raw| HeaderValue::from_str(raw).ok()) {
         parts.headers.insert(super::ofrep::QUERY, raw);
@@ -134,26 +149,29 @@ async fn authorised(
     headers: &HeaderMap,
     peer: Option<Peer>,
 ) -> Result<Option<Arc<Principal>>, Failure> {
-    let Access::Token(needs) = operation.access else { return Ok(None) };
-    let address = peer.map_or_else(String::new, |Peer(address)| address.to_string());
-    if !shared.buckets.failures_left(&address) {
-        return Err(Failure::later(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_failures",
-            "too many requests with a wrong token came from this address",
-            10,
-        ));
+    // OFREP refuses in its own words; a wrong token counts all the same.
+    let is_ofrep = operation.path.starts_with("/ofrep/") && presented(headers).is_some();
+    if operation.access == Access::Public && !is_ofrep {
+        return Ok(None);
     }
+    let address = peer.map_or_else(String::new, |Peer(address)| address.to_string());
     let recognised = match presented(headers) {
-        Some(token) => {
-            let recognised = shared.control.recognise(&token.sha256()).await?;
-            if recognised.is_none() {
-                shared.buckets.failed(&address);
-            }
-            recognised
-        }
+        Some(token) => shared.control.recognise(&token.sha256()).await?,
         None => None,
     };
+    // A right token counts whatever else came from its address: behind a proxy all have the same.
+    if recognised.is_none() && presented(headers).is_some() {
+        if !shared.buckets.failures_left(&address) {
+            return Err(Failure::later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                "too many requests with a wrong token came from this address",
+                10,
+            ));
+        }
+        shared.buckets.failed(&address);
+    }
+    let Access::Token(needs) = operation.access else { return Ok(None) };
     let principal = recognised.ok_or_else(Failure::unauthenticated)?;
     let is_machine = operation.path.starts_with("/edge/") || operation.path.starts_with("/ofrep/");
     if !is_machine && !shared.buckets.take(&principal.id) {
@@ -234,7 +252,7 @@ fn check_media_type(operation: &Operation, headers: &HeaderMap) -> Result<(), Fa
 }
 
 /// Reads the body whole, within its size and time.
-async fn read(takes: Takes, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+async fn read(takes: Takes, headers: &HeaderMap, body: Body, within: Duration) -> Result<Bytes, Failure> {
     let limit = takes.limit();
     let too_large = || {
         let detail = format!("the body of this operation has at most {limit} bytes");
@@ -244,10 +262,10 @@ async fn read(takes: Takes, headers: &HeaderMap, body: Body) -> Result<Bytes, Fa
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let read = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
     match read {
         Err(_) => {
-            let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+            let detail = format!("the body did not come within {} s", within.as_secs_f64());
             Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
         }
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::Shared;
 use super::call::Call;
 use super::error::Failure;
+use super::operation::Operation;
 use super::reply::Reply;
 use crate::ids;
 use crate::store::Remembered;
@@ -46,17 +47,22 @@ impl UnderWay {
     }
 }
 
+/// Whether an operation takes a key.
+pub(super) fn counts_for(operation: &Operation) -> bool {
+    let is_machine = operation.path.starts_with("/edge/") || operation.path.starts_with("/ofrep/");
+    // The text of a token is stored nowhere, so its making cannot be answered twice.
+    operation.method == Method::POST && !is_machine && operation.id != "createToken"
+}
+
 /// Does what the call asks for, or answers as it was answered before.
 pub(super) async fn once<F>(shared: &Shared, call: Call, act: impl FnOnce(Call) -> F) -> Result<Reply, Failure>
 where
     F: Future<Output = Result<Reply, Failure>>,
 {
-    let is_machine = call.operation.path.starts_with("/edge/") || call.operation.path.starts_with("/ofrep/");
     let (Some(key), Some(principal)) = (call.headers.get(HEADER), call.principal.clone()) else {
         return act(call).await;
     };
-    // The text of a token is stored nowhere, so its making cannot be answered twice.
-    if call.operation.method != Method::POST || is_machine || call.operation.id == "createToken" {
+    if !counts_for(call.operation) {
         return act(call).await;
     }
     let key = key.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len())).map(str::to_owned);

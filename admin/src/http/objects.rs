@@ -86,7 +86,7 @@ pub(super) async fn list(
 
 /// Replaces, or makes, one object by the body.
 pub(super) async fn put(call: Call, at: At, key: String) -> Result<Reply, Failure> {
-    let document = call.json()?;
+    let document = call.object()?.into();
     change_one(&call, at, key, move |_, _| Ok(Some(document))).await
 }
 
@@ -110,10 +110,7 @@ pub(super) async fn delete(
 
 /// Merges the body into one object, as RFC 7396 has it.
 pub(super) async fn patch(call: Call, at: At, key: String, what: &'static str) -> Result<Reply, Failure> {
-    let patch = call.json()?;
-    if !patch.is_object() {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "type_mismatch", "a merge patch is an object"));
-    }
+    let patch = call.object()?.into();
     let name = key.clone();
     change_one(&call, at, key, move |_, before| {
         let mut document = before.ok_or_else(|| ServiceError::not_found(what, &name))?;

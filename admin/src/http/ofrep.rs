@@ -205,7 +205,9 @@ pub(super) fn failure(failure: &Failure, key: Option<&str>) -> Reply {
         415 => OfrepFailure::MEDIA_TYPE,
         429 => OfrepFailure::TOO_MANY,
         503 => OfrepFailure::UNAVAILABLE,
-        400 => OfrepFailure { status: 400, code: "PARSE_ERROR", detail: failure.detail().to_owned().into() },
+        status @ (400 | 414) => {
+            OfrepFailure { status, code: "PARSE_ERROR", detail: failure.detail().to_owned().into() }
+        }
         _ => OfrepFailure::INTERNAL,
     };
     let mut reply = OfrepReply::default();

@@ -8,6 +8,7 @@ use http::Method;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::idempotency;
 use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, SchemaOf, Takes, all};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(make);
@@ -53,8 +54,7 @@ fn describe(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
         parameters.push(json!({"name": "If-Match", "in": "header", "required": is_required, "description": help,
             "schema": {"type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$"}}));
     }
-    let is_machine = operation.path.starts_with("/edge/") || operation.path.starts_with("/ofrep/");
-    if operation.method == Method::POST && !is_machine {
+    if idempotency::counts_for(operation) {
         let help = "Under the same key the same request is done once and answered again, for 24 hours.";
         parameters.push(json!({"name": "Idempotency-Key", "in": "header", "required": false, "description": help,
             "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}}));
@@ -69,6 +69,8 @@ fn describe(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
         entry["requestBody"] = json!({"required": is_required, "content": body});
     }
     entry["security"] = match operation.access {
+        // OFREP looks at its token itself, because it refuses in its own words; a ticket is in the query.
+        Access::Public if speaks_ofrep(operation) && operation.method == Method::POST => json!([{"token": []}]),
         Access::Public => json!([]),
         Access::Token(needs) => {
             entry["x-bascule-role"] = json!(needs.role.as_str());
@@ -112,7 +114,8 @@ fn body(takes: Takes, schemas: &mut SchemaGenerator) -> Option<(Value, bool)> {
         Takes::Ofrep => Some((json!({"application/json": {"schema": {"type": "object"}}}), false)),
         Takes::Manifest => {
             let schema = json!({"type": "object", "description": "A bascule.yaml.",
-                "required": ["app", "environments"], "properties": {"app": {"type": "string"}}});
+                "required": ["app", "environments"],
+                "properties": {"environments": {"type": "object"}}});
             Some((
                 json!({"application/yaml": {"schema": {"type": "string"}}, "application/json": {"schema": schema}}),
                 true,
@@ -139,17 +142,32 @@ fn responses(operation: &Operation, schemas: &mut SchemaGenerator) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
+    let content = if speaks_ofrep(operation) {
+        json!({"application/json": {"schema": ofrep_failure()}})
+    } else {
+        json!({problem::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}})
+    };
     for (status, help) in problems(operation) {
-        let content = json!({problem::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
         responses.entry(status.to_string()).or_insert_with(|| json!({"description": help, "content": content}));
     }
     Value::Object(responses)
+}
+
+fn speaks_ofrep(operation: &Operation) -> bool {
+    operation.path.starts_with("/ofrep/")
+}
+
+/// How OFREP says what is wrong.
+fn ofrep_failure() -> Value {
+    let text = || json!({"type": "string"});
+    json!({"type": "object", "properties": {"key": text(), "errorCode": text(), "errorDetails": text()}})
 }
 
 /// The refusals that an operation can come to, which follow from what it is.
 fn problems(operation: &Operation) -> Vec<(u16, &'static str)> {
     let mut problems = vec![
         (400, "The request cannot be read: its path, query, headers or body."),
+        (414, "The path and its query are too long."),
         (503, "Too much is under way, or the store does not answer; see Retry-After."),
     ];
     if operation.access != Access::Public {

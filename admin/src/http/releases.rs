@@ -1,6 +1,6 @@
 //! Releases: registered once, never changed.
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::Value;
 
 use super::call::Call;
@@ -68,13 +68,11 @@ async fn list(call: Call) -> Result<Reply, Failure> {
 }
 
 async fn create(call: Call) -> Result<Reply, Failure> {
-    let mut document = call.json()?;
-    let Some(object) = document.as_object_mut() else {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "type_mismatch", "a release is an object"));
-    };
+    let mut object = call.object()?;
     let Some(Value::String(id)) = object.remove("id") else {
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "key_missing", "a release needs an id, a text"));
+        return Err(Failure::unfit("/id", "key_missing", "a release needs an id, a text"));
     };
+    let document = object.into();
     let cached = call.shared.control.existing(call.param("app")).await?;
     if let Some(entry) = cached.app.entry(&At::release(&id)) {
         // Two ways to say the same are the same release.

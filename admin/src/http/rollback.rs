@@ -34,12 +34,9 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation {
 
 async fn roll_back(call: Call) -> Result<Reply, Failure> {
     let request: RollbackRequest = call.typed()?;
-    let wrong = |detail: String| Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range", detail));
-    if request.reason.trim().is_empty() || request.reason.chars().count() > 1000 {
-        return wrong("a rollback has a reason of 1 to 1000 characters".to_owned());
-    }
+    Call::check_reason(&request.reason)?;
     if request.wait_ms.is_some_and(|wait| wait > MAX_WAIT_MS) {
-        return wrong(format!("waitMs is at most {MAX_WAIT_MS}"));
+        return Err(Failure::unfit("/waitMs", "out_of_range", format!("waitMs is at most {MAX_WAIT_MS}")));
     }
     let (app, environment) = (call.param("app"), call.param("env"));
     let answer = call.shared.control.roll_back(&call.actor(), app, environment, &request).await?;

@@ -146,10 +146,7 @@ async fn compare(call: Call) -> Result<Reply, Failure> {
 
 async fn republish(call: Call) -> Result<Reply, Failure> {
     let request: Republish = call.typed()?;
-    if request.reason.trim().is_empty() || request.reason.chars().count() > 1000 {
-        let detail = "a reason has 1 to 1000 characters";
-        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range", detail));
-    }
+    Call::check_reason(&request.reason)?;
     let (found, _) = find(&call, "number").await?;
     let (app, environment) = (call.param("app"), call.param("env"));
     let number = call.shared.control.republish(&call.actor(), app, environment, found, request.reason).await?;

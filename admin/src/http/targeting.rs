@@ -91,7 +91,7 @@ async fn get(call: Call) -> Result<Reply, Failure> {
 async fn put(call: Call) -> Result<Reply, Failure> {
     let at = At::targeting(call.param("env"), call.param("flag"));
     let key = call.param("flag").to_owned();
-    let document = call.json()?;
+    let document = call.object()?.into();
     objects::change_one(&call, at.clone(), key.clone(), move |app, _| {
         exists(app, &at.environment, &key)?;
         Ok(Some(document))
@@ -112,6 +112,9 @@ fn exists(app: &App, environment: &str, flag: &str) -> Result<(), ServiceError> 
 async fn copy(call: Call) -> Result<Reply, Failure> {
     let request: CopyRequest =
         if call.body.is_empty() { CopyRequest { from: None, reason: None } } else { call.typed()? };
+    if let Some(reason) = &request.reason {
+        Call::check_reason(reason)?;
+    }
     let (environment, flag) = (call.param("env").to_owned(), call.param("flag").to_owned());
     let principal = call.principal()?.clone();
     let intent = Intent {

@@ -51,7 +51,7 @@ async fn get(call: Call) -> Result<Reply, Failure> {
 
 async fn put(call: Call) -> Result<Reply, Failure> {
     let environment = call.param("env").to_owned();
-    let document = call.json()?;
+    let document = call.object()?.into();
     objects::change_one(&call, At::traffic(&environment), environment.clone(), move |app, _| {
         if app.environment(&environment).is_none() {
             return Err(ServiceError::not_found("environment", &environment).into());

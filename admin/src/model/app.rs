@@ -13,6 +13,8 @@ use super::weights::{self, Move};
 use super::{At, Fault};
 use crate::store::{Kind, Object};
 
+/// Characters of an app's description.
+const MAX_DESCRIPTION: usize = 2000;
 /// The most problems that an answer lists.
 const MAX_FAULTS: usize = 100;
 
@@ -203,6 +205,8 @@ impl App {
             next.read(&touched, &mut faults);
         }
         next.check_environments(&mut faults);
+        let releases = next.releases.keys().filter(|id| touched.contains(&At::release(id.as_str())));
+        faults.extend(releases.flat_map(|id| compile::check_release(&next, id)));
         if !faults.is_empty() {
             return Err(few(faults));
         }
@@ -309,6 +313,15 @@ impl App {
             let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
             let fault = |code, detail: &str| Fault { pointer, ..Fault::whole(At::app(), code, detail) };
             match (key.as_str(), value) {
+                ("description", Value::String(text)) if text.contains('\0') => {
+                    faults.push(fault("text_invalid", "a description has no NUL characters"));
+                }
+                ("description", Value::String(text)) if text.chars().count() > MAX_DESCRIPTION => {
+                    faults.push(fault(
+                        "out_of_range",
+                        &format!("a description has at most {MAX_DESCRIPTION} characters"),
+                    ));
+                }
                 ("description", Value::String(_)) => {}
                 ("description", _) => faults.push(fault("type_mismatch", "a description is a text")),
                 _ => faults.push(fault("key_unknown", "an app has only a description of its own")),

@@ -1,9 +1,11 @@
 //! From an app's objects to the snapshot of an environment, checked as an edge would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use edge_engine::wire::{FORMAT, ReleaseWire, SnapshotWire, TrafficWire, UpstreamProtocol, UpstreamWire};
-use edge_engine::{EnvironmentName, KeyId, ReleaseId, Snapshot, check};
+use edge_engine::wire::{
+    EdgeWire, FORMAT, ReleaseWire, SlotsWire, SnapshotWire, TrafficWire, UpstreamProtocol, UpstreamWire,
+};
+use edge_engine::{BucketingKey, EnvironmentName, KeyId, ReleaseId, Snapshot, check};
 use sha2::{Digest, Sha256};
 
 use super::app::{App, Keys};
@@ -43,7 +45,7 @@ pub(super) fn build(app: &App, name: &EnvironmentName, keys: &Keys) -> Result<Bu
     let mut traffic = parts.traffic.clone();
     let has_release = traffic.slots.blue.is_some() || traffic.slots.green.is_some();
     let is_complete = has_release || parts.edge.hosts.is_empty();
-    let mut releases: std::collections::BTreeMap<ReleaseId, ReleaseWire> =
+    let mut releases: BTreeMap<ReleaseId, ReleaseWire> =
         reachable(&traffic).into_iter().filter_map(|id| Some((id.clone(), app.releases.get(id)?.clone()))).collect();
     if !has_release && let Ok(id) = ReleaseId::new(NO_RELEASE) {
         traffic.slots.blue = Some(id.clone());
@@ -73,6 +75,43 @@ pub(super) fn build(app: &App, name: &EnvironmentName, keys: &Keys) -> Result<Bu
         problems.iter().map(|problem| Fault::checked(name.as_str(), problem, own)).collect::<Vec<_>>()
     })?;
     Ok(Built { environment: name.clone(), wire, snapshot, content, is_complete })
+}
+
+/// What an edge would refuse in a release, whether or not some environment has it in a slot already: it never changes any
+/// more, so it must be sound when it is registered.
+pub(super) fn check_release(app: &App, id: &ReleaseId) -> Vec<Fault> {
+    let Some(release) = app.releases.get(id) else { return Vec::new() };
+    let names = (EnvironmentName::new(NO_RELEASE), KeyId::new(NO_RELEASE));
+    let (Ok(environment), Ok(bucketing_key_id)) = names else { return Vec::new() };
+    let traffic = TrafficWire {
+        active: edge_engine::Slot::Blue,
+        slots: SlotsWire { blue: Some(id.clone()), green: None },
+        candidate_weight: 0,
+        salt: NO_RELEASE.to_owned(),
+        algorithm: edge_engine::SIPHASH24_V1.to_owned(),
+        rules: Vec::new(),
+        r#override: None,
+        pin: None,
+        regions: BTreeMap::new(),
+        rolled_back: Vec::new(),
+    };
+    let wire = SnapshotWire {
+        format: FORMAT.to_owned(),
+        app: app.name().clone(),
+        environment,
+        number: 0,
+        created_at: NO_TIME.to_owned(),
+        bucketing_key_id,
+        unit: Vec::new(),
+        traffic,
+        releases: BTreeMap::from([(id.clone(), release.clone())]),
+        segments: BTreeMap::new(),
+        flags: BTreeMap::new(),
+        edge: EdgeWire::default(),
+    };
+    let problems = check(wire, &BucketingKey::new([0; 16])).err().unwrap_or_default();
+    let faults = problems.iter().map(|problem| Fault::checked(NO_RELEASE, problem, |_, _| false));
+    faults.filter(|fault| fault.at == At::release(id.as_str())).collect()
 }
 
 /// What everything in a snapshot but its number and birth comes to.

@@ -20,11 +20,8 @@ use tower_service::Service as _;
 
 use super::timed::Timed;
 use crate::http::Peer;
+use crate::limits::Timeouts;
 
-/// For a whole request head, and between two requests of a connection.
-const HEAD: Duration = Duration::from_secs(10);
-/// For the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Largest request head.
 const HEAD_BYTES: usize = 32 << 10;
 /// Most header fields.
@@ -45,6 +42,7 @@ pub(super) struct Service {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) places: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
+    pub(super) timeouts: Timeouts,
 }
 
 pub(super) async fn accept(listener: TcpListener, service: Service, stop: &CancellationToken, tasks: &TaskTracker) {
@@ -73,11 +71,11 @@ async fn serve(stream: TcpStream, peer: Peer, service: Service, _place: OwnedSem
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let stream = Timed::new(stream);
+    let stream = Timed::new(stream, service.timeouts);
     match service.tls.clone() {
         None => http(stream, peer, service).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            if let Ok(Ok(stream)) = tokio::time::timeout(service.timeouts.handshake, tls.accept(stream)).await {
                 http(stream, peer, service).await;
             }
         }
@@ -96,7 +94,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, pee
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(service.timeouts.head)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS);
     builder

@@ -1,4 +1,5 @@
-//! A connection on which writing may not stand still: a client that no longer reads is cut off.
+//! A connection on which nothing may stand still: a client that no longer reads is cut off, and so is one that does not
+//! say within its time whether it speaks HTTP/1.1 or HTTP/2. Only from then on do hyper's own timeouts run.
 
 use std::io;
 use std::pin::Pin;
@@ -8,18 +9,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Bytes may wait for so long to be taken.
-const WRITE: Duration = Duration::from_secs(30);
+use crate::limits::Timeouts;
+
+/// How HTTP/2 begins.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) struct Timed<S> {
     inner: S,
+    /// Bytes may wait for so long to be taken.
+    limit: Duration,
+    /// While it is not known which protocol the client speaks: until when that may be, and the bytes of the preface so
+    /// far.
+    unknown: Option<(Pin<Box<Sleep>>, usize)>,
     /// Since when writing stands still, and how long it may.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, stuck: None }
+    pub(super) fn new(inner: S, Timeouts { head, write, .. }: Timeouts) -> Self {
+        let unknown = Some((Box::pin(sleep_until(Instant::now() + head)), 0));
+        Self { inner, limit: write, unknown, stuck: None }
     }
 }
 
@@ -29,7 +38,8 @@ impl<S: Unpin> Timed<S> {
             self.stuck = None;
             return outcome;
         }
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + WRITE)));
+        let limit = self.limit;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
         match stuck.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -39,7 +49,19 @@ impl<S: Unpin> Timed<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, to)
+        let before = to.filled().len();
+        let outcome = Pin::new(&mut self.inner).poll_read(context, to);
+        let Some((until, seen)) = &mut self.unknown else { return outcome };
+        if outcome.is_pending() {
+            return until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        }
+        let new = to.filled().get(before..).unwrap_or_default();
+        let expected = PREFACE.get(*seen..).unwrap_or_default();
+        *seen += new.len();
+        if !expected.starts_with(new) || *seen >= PREFACE.len() {
+            self.unknown = None;
+        }
+        outcome
     }
 }
 

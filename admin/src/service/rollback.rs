@@ -61,7 +61,7 @@ impl Control {
             from,
             to,
             snapshot.number = number,
-            reason = request.reason,
+            request_id = actor.request_id,
             acknowledged = proof.edges.len(),
             missing = proof.missing.len(),
             "rolled back"

@@ -89,3 +89,24 @@ fn the_audit_is_whole() {
     let cut = plane.ask("GET", &format!("/api/v1/audit/verify?sequence=9&hash={}", "0".repeat(64)), None);
     assert_eq!(cut.body["broken"]["sequence"], 3, "{cut:?}");
 }
+
+#[test]
+fn wrong_tokens_from_one_address_are_few_and_lock_nobody_out() {
+    let plane = shop();
+    let token = plane.token("web", "production", "ofrep");
+    let ask = |path: &str, token: &str| {
+        let request = plane.request("POST", path).token(token).json(Some(json!({"context": {"targetingKey": "u"}})));
+        request.send()
+    };
+    let wrong = admin::token::TokenText::mint();
+    for path in ["/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/checkout"] {
+        assert_eq!(ask(path, &token).status, 200);
+    }
+    let statuses: Vec<u16> = (0..25).map(|_| ask("/ofrep/v1/evaluate/flags", wrong.expose()).status).collect();
+    assert_eq!((statuses[0], statuses[24]), (401, 429), "{statuses:?}");
+    let refused = plane.request("GET", "/api/v1/apps").token(wrong.expose()).send();
+    assert_eq!((refused.status, refused.body["code"].as_str()), (429, Some("too_many_failures")));
+    assert!(refused.header("retry-after").is_some());
+    let right = (ask("/ofrep/v1/evaluate/flags", &token).status, plane.ask("GET", "/api/v1/apps", None).status);
+    assert_eq!(right, (200, 200), "nobody is locked out by somebody else's wrong tokens");
+}

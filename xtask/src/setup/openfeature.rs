@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::packages::{self, Tool};
+use super::python;
 use crate::process::{run_as_talk, say};
 use crate::workspace::Workspace;
 
@@ -42,7 +43,7 @@ pub(super) fn clients(workspace: &Workspace) -> Result<()> {
         fs::copy(from.join(list), to.join(list)).with_context(|| format!("cannot copy {list}"))?;
     }
     run_as_talk(Command::new("npm").current_dir(&to).args(["ci", "--no-progress"]))?;
-    python(&to)?;
+    python::install(&to)?;
     // Last: an installation that was interrupted does not count.
     fs::write(&stamp, lists).with_context(|| format!("cannot write {}", stamp.display()))
 }
@@ -54,15 +55,4 @@ fn lists(from: &Path) -> Result<Vec<u8>> {
         all.extend(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     Ok(all)
-}
-
-fn python(to: &Path) -> Result<()> {
-    let make = || run_as_talk(Command::new("python3").current_dir(to).args(["-m", "venv", "python"]));
-    if make().is_err() {
-        // Debian has the module without what it installs.
-        packages::install(&["python3-venv"])?;
-        make()?;
-    }
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", "requirements.txt"];
-    run_as_talk(Command::new(to.join("python/bin/python")).current_dir(to).args(pip))
 }
