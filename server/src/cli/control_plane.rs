@@ -132,6 +132,8 @@ fn settings(listen: SocketAddr, database: Option<&str>, places: &Places) -> anyh
         signing_key: secret("BASCULE_SIGNING_KEY")?,
         bootstrap_token: bootstrap_token.transpose()?,
         tls: None,
+        limits: admin::limits::Limits::default(),
+        timeouts: admin::limits::Timeouts::default(),
     })
 }
 

@@ -67,6 +67,8 @@ impl Stage {
             // One that nobody knows: the demo is not for administering.
             bootstrap_token: Some(admin::token::TokenText::mint()),
             tls: None,
+            limits: admin::limits::Limits::default(),
+            timeouts: admin::limits::Timeouts::default(),
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
             let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow() };
