@@ -70,6 +70,7 @@ impl Call {
         });
         let bytes: Option<Vec<u8>> = digits.collect();
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = text.filter(|text| !text.chars().any(char::is_control));
         text.ok_or_else(|| {
             Failure::new(StatusCode::BAD_REQUEST, "cursor_invalid", "the cursor is not one that a list has answered")
         })

@@ -121,7 +121,10 @@ fn lists_come_in_parts() {
         path = format!("/api/v1/apps/web/flags?limit=3&cursor={next}");
     }
     assert_eq!(keys, ["checkout", "f0", "f1", "f2", "f3", "f4", "f5", "f6"]);
-    assert_eq!(plane.ask("GET", "/api/v1/apps/web/flags?cursor=zz", None).body["code"], "cursor_invalid");
+    for wrong in ["zz", "0", "00", "ff"] {
+        let path = format!("/api/v1/apps/web/flags?cursor={wrong}");
+        assert_eq!(plane.ask("GET", &path, None).body["code"], "cursor_invalid", "{wrong}");
+    }
 }
 
 #[test]
