@@ -3,19 +3,37 @@
 //! Data goes to stdout, talk to stderr. A verb answers with an [`Exit`], or with an error that says
 //! what to do; only this file prints errors and only `main` ends the process.
 
+mod api;
+mod apply;
+mod audit;
+mod changes;
 mod check;
 mod completions;
+mod confirm;
 mod decide;
 mod demo;
+mod diff;
 mod doctor;
+mod edges;
 mod exit;
+mod export;
+mod flag;
 mod gateway;
 mod import;
 mod man;
 mod output;
 mod r#override;
+mod plane;
 mod reference;
+mod release;
+mod remote;
+mod rollback;
+mod segment;
+mod snapshot;
+mod table;
 mod target;
+mod token;
+mod traffic;
 
 use std::{io::ErrorKind, process::ExitCode};
 
@@ -39,6 +57,8 @@ Examples:
   bascule demo                              see a canary and a rollback, with nothing to set up
   bascule check bascule.yaml                every mistake in a file, with its place
   bascule decide --file bascule.yaml        one decision for each JSON context on stdin
+  bascule apply bascule.yaml                make the control plane's app what a file says
+  bascule rollback -e production --reason R take traffic back at once, with every edge's acknowledgement
 
 Exit codes:
   0 ok, 1 unexpected, 2 usage or problems in a file, 3 not found, 4 conflict, 5 refused by policy,
@@ -60,6 +80,8 @@ enum Verb {
     Import(import::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
+    #[command(flatten)]
+    Remote(remote::Verb),
     /// Write a completion script for a shell to stdout.
     Completions(completions::Args),
     /// Write the manual pages into a folder.
@@ -76,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Override(args) => r#override::run(&args),
+        Verb::Remote(verb) => remote::run(&verb),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
     };
@@ -98,6 +121,9 @@ fn report(error: &anyhow::Error) -> Exit {
     let failure = error.downcast_ref::<Failure>();
     let paint = Paint::stderr();
     eprintln!("{}: {error:#}", paint.error("error"));
+    for note in failure.map(Failure::notes).unwrap_or_default() {
+        eprintln!("  {note}");
+    }
     if let Some(help) = failure.and_then(Failure::help) {
         eprintln!("  {}: {help}", paint.help("help"));
     }

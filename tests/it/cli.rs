@@ -7,6 +7,7 @@ mod documents;
 mod gateway;
 mod import;
 mod overrides;
+mod remote;
 
 use tests::binary;
 

@@ -10,13 +10,16 @@ pub fn reference() -> String {
         "# Command line\n\nGenerated from the program: `UPDATE_DOCS=1 cargo test -p tests cli` writes it anew.\n",
     );
     section(&mut text, &mut command);
-    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    for verb in verbs {
-        if let Some(verb) = command.find_subcommand_mut(&verb) {
-            section(&mut text, verb);
-        }
-    }
+    below(&mut text, &mut command);
     text
+}
+
+/// Every verb, and the verbs of every noun.
+fn below(text: &mut String, command: &mut clap::Command) {
+    for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+        section(text, verb);
+        below(text, verb);
+    }
 }
 
 fn section(text: &mut String, command: &mut clap::Command) {
