@@ -54,11 +54,11 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  bascule demo                              see a canary and a rollback, with nothing to set up
-  bascule check bascule.yaml                every mistake in a file, with its place
-  bascule decide --file bascule.yaml        one decision for each JSON context on stdin
-  bascule apply bascule.yaml                make the control plane's app what a file says
-  bascule rollback -e production --reason R take traffic back at once, with every edge's acknowledgement
+  bascule demo                                see a canary and a rollback, with nothing to set up
+  bascule check bascule.yaml                  every mistake in a file, with its place
+  bascule decide --file bascule.yaml          one decision for each JSON context on stdin
+  bascule apply bascule.yaml                  make the control plane's app what a file says
+  bascule rollback -e production --reason R   take traffic back at once
 
 Exit codes:
   0 ok, 1 unexpected, 2 usage or problems in a file, 3 not found, 4 conflict, 5 refused by policy,
@@ -108,6 +108,11 @@ pub fn main() -> ExitCode {
 /// The whole command tree, for completions, manual pages and the reference.
 fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Whether the program would understand these arguments, for tests of what documents say; runs nothing.
+pub fn understands(arguments: &[String]) -> Result<(), String> {
+    command().try_get_matches_from(arguments).map(drop).map_err(|error| error.to_string())
 }
 
 fn report(error: &anyhow::Error) -> Exit {

@@ -18,8 +18,8 @@ Examples:
   bascule api PATCH /api/v1/apps/web --header 'If-Match: \"3\"' --body - < patch.json
   bascule api PUT '/api/v1/apply?dryRun=true' --type application/yaml --body @bascule.yaml
 
-The answer's body is written to stdout as it came, also when the request was refused; the exit code is then that
-of the refusal. GET /openapi.json describes all operations.";
+The answer's body is written to stdout as it came, also when the request was refused; the exit
+code is then that of the refusal. GET /openapi.json describes all operations.";
 
 /// Arguments of `api`.
 #[derive(Debug, clap::Args)]

@@ -19,9 +19,10 @@ Examples:
   bascule apply deploy/ --prune --yes --reason \"release 1.5.0\"
   bascule apply bascule.yaml --dry-run --json | jq '.changes[].object'
 
-What would change is shown first. Where traffic moves or something is deleted, a person is asked, or --yes is
-needed: exit code 6 without either. What a file does not mention stays, unless --prune. The same file again
-changes nothing and ends with 0. With several files, each is one step of its own.";
+What would change is shown first. Where traffic moves or something is deleted, a person is asked,
+or --yes is needed: exit code 6 without either. What a file does not mention stays, unless
+--prune. The same file again changes nothing and ends with 0. With several files, each is one step
+of its own.";
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]

@@ -23,8 +23,8 @@ Examples:
   bascule audit list --follow --json
   bascule audit verify --sequence 120 --hash 3f9c…
 
-`verify` ends with 1 when an entry is not what it was. Keep a place and its hash elsewhere to prove that nobody
-wrote the whole chain anew.";
+`verify` ends with 1 when an entry is not what it was. Keep a place and its hash elsewhere to
+prove that nobody wrote the whole chain anew.";
 
 /// How often a control plane that is gone is looked for, and how long between.
 const ATTEMPTS: u32 = 60;

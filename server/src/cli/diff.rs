@@ -13,8 +13,8 @@ Examples:
   bascule diff bascule.yaml
   bascule diff bascule.yaml --prune --exit-code || echo \"somebody changed something\"
 
-Exit code 0, also when something differs, as with git diff. With --exit-code it is then 1, as with kubectl diff;
-whatever goes wrong has another code.";
+Exit code 0, also when something differs, as with git diff. With --exit-code it is then 1, as with
+kubectl diff; whatever goes wrong has another code.";
 
 /// Arguments of `diff`.
 #[derive(Debug, clap::Args)]

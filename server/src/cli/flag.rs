@@ -24,8 +24,8 @@ Examples:
   bascule flag disable new-checkout -e production
   bascule flag copy new-checkout -e production --from staging --dry-run
 
-A change is made for the revision that was read: when somebody else was faster, nothing is changed and the exit
-code is 4. --revision names the revision that a script has seen.";
+A change is made for the revision that was read: when somebody else was faster, nothing is changed
+and the exit code is 4. --revision names the revision that a script has seen.";
 
 /// Arguments of `flag`.
 #[derive(Debug, clap::Args)]

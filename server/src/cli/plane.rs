@@ -29,6 +29,7 @@ const TOKEN_FILE: &str = "BASCULE_TOKEN_FILE";
 
 /// Where the control plane is and who asks.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Control plane")]
 pub(super) struct Connection {
     /// The control plane
     #[arg(
@@ -56,6 +57,7 @@ pub(super) struct Connection {
 
 /// Which app.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Control plane")]
 pub(super) struct AppName {
     /// The app; may be left out when there is one
     #[arg(long, value_name = "NAME", env = "BASCULE_APP", hide_env_values = true, global = true)]

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   bascule release list
   bascule release create web-1.5.0 --version 1.5.0 --upstream http://10.0.0.2:8080
-  bascule release create web-1.5.0 --version 1.5.0 --upstream https://eu.example,eu --upstream https://us.example,us
+  bascule release create web-1.5.0 --file release.json
 
 The same release again is no mistake; another content under its id is: exit code 4.";
 

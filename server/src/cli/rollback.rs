@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use admin_api::{
+    ClientError,
     answers::{RollbackAnswer, RollbackRequest},
     objects::{Slot, TrafficBody},
 };
-use anyhow::Context as _;
 
 use super::{
     changes::clean,
@@ -27,9 +27,10 @@ Examples:
   bascule rb -e production --reason \"errors\" --to web-1.4.1 --from web-1.5.0 --yes
   bascule rb -e production --reason \"drill\" --wait 20s --yes --json | jq .propagatedMs
 
-A candidate that takes traffic goes; otherwise the active release does, and the one before it takes over.
-Exit code 0 when every connected edge has acknowledged, 12 when some have not yet: the rollback is published
-all the same. 4 when something else is being served than --from; nothing is done then.";
+A candidate that takes traffic goes; otherwise the active release does, and the one before it
+takes over. Exit code 0 when every connected edge has acknowledged, 12 when some have not yet: the
+rollback is published all the same. 4 when something else is being served than --from; nothing is
+done then.";
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -59,30 +60,42 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let wait_ms = u32::try_from(args.wait.as_millis()).context("--wait is too long")?;
     args.connection.run(async |session| {
         let app = session.app(&args.app).await?;
         let traffic = session.client.get_traffic(&app, &args.environment).await?.value.body;
-        let from = args.from.clone().or_else(|| goes(&traffic, args.to.as_deref()));
-        let from = from.ok_or_else(|| {
+        let may_go = args.from.clone().map_or_else(|| goes(&traffic, args.to.as_deref()), |from| vec![from]);
+        let Some((last, before)) = may_go.split_last() else {
             let message = format!("no release serves {} of {app}", args.environment);
-            Failure::new(Exit::Conflict, message)
-        })?;
-        let to = args.to.clone().or_else(|| comes(&traffic, &from));
-        let to = to.as_deref().unwrap_or("the release that served before it");
-        args.consent.ask(&clean(&format!("Roll back {app} in {} from {from} to {to}?", args.environment)))?;
-        let request = RollbackRequest {
-            to: args.to.clone(),
-            from: Some(from),
-            reason: args.reason.clone(),
-            wait_ms: Some(wait_ms),
+            return Err(Failure::new(Exit::Conflict, message).into());
         };
-        roll_back(session, &app, &args.environment, &request).await
+        for from in before {
+            match roll_back(session, args, &app, &traffic, from).await {
+                // It is not the candidate that would go, so it is the active one, and that needs its own yes.
+                Err(error) if is_mismatch(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        roll_back(session, args, &app, &traffic, last).await
     })
 }
 
-async fn roll_back(session: &Session, app: &str, environment: &str, request: &RollbackRequest) -> Outcome {
-    let done = session.client.rollback(app, environment, request).await?;
+fn is_mismatch(error: &anyhow::Error) -> bool {
+    let problem = error.downcast_ref::<ClientError>();
+    matches!(problem, Some(ClientError::Problem(problem)) if problem.code == "release_mismatch")
+}
+
+async fn roll_back(session: &Session, args: &Args, app: &str, traffic: &TrafficBody, from: &str) -> Outcome {
+    let environment = &args.environment;
+    let to = args.to.clone().or_else(|| comes(traffic, from));
+    let to = to.as_deref().unwrap_or("the release that served before it");
+    args.consent.ask(&clean(&format!("Roll back {app} in {environment} from {from} to {to}?")))?;
+    let request = RollbackRequest {
+        to: args.to.clone(),
+        from: Some(from.to_owned()),
+        reason: args.reason.clone(),
+        wait_ms: Some(u32::try_from(args.wait.as_millis()).unwrap_or(u32::MAX)),
+    };
+    let done = session.client.rollback(app, environment, &request).await?;
     session.say(&done.json, || text(app, environment, &done.value))?;
     if done.value.missing.is_empty() {
         return Ok(Exit::Ok);
@@ -94,18 +107,19 @@ async fn roll_back(session: &Session, app: &str, environment: &str, request: &Ro
     Err(Failure::new(Exit::Timeout, message).with_help(help).into())
 }
 
-/// The release that the control plane would take back.
-fn goes(traffic: &TrafficBody, to: Option<&str>) -> Option<String> {
-    let active = held(traffic, active_slot(traffic))?;
-    let candidate = held(traffic, other(active_slot(traffic)));
-    let by_split =
-        traffic.candidate_weight > 0.0 || traffic.regions.values().any(|region| region.candidate_weight > 0.0);
-    let by_rule = traffic.rules.iter().any(|rule| rule.slot != active_slot(traffic));
-    let candidate = candidate.filter(|_| by_split || by_rule);
-    match (candidate, to) {
-        (Some(candidate), None) => Some(candidate),
-        (Some(candidate), Some(to)) if to == active => Some(candidate),
-        _ => Some(active),
+/// The releases that the control plane would take back, the likelier first. There are two where only rules send requests
+/// to the other slot: whether that release is on its way in, or was kept, the traffic does not say.
+fn goes(traffic: &TrafficBody, to: Option<&str>) -> Vec<String> {
+    let slot = active_slot(traffic);
+    let Some(active) = held(traffic, slot) else { return Vec::new() };
+    let regional = traffic.regions.values().any(|region| region.candidate_weight > 0.0);
+    let by_split = traffic.candidate_weight > 0.0 || regional;
+    let by_rule = traffic.rules.iter().any(|rule| rule.slot != slot);
+    let candidate = held(traffic, other(slot)).filter(|_| to.is_none_or(|to| to == active));
+    match candidate {
+        Some(candidate) if by_split => vec![candidate],
+        Some(candidate) if by_rule => vec![candidate, active],
+        _ => vec![active],
     }
 }
 
@@ -169,14 +183,17 @@ mod tests {
     fn a_candidate_goes_before_the_active_release() {
         let both = json!({"blue": "web-1", "green": "web-2"});
         let canary = traffic(json!({"active": "blue", "slots": both, "candidateWeight": 5}));
-        assert_eq!(goes(&canary, None).as_deref(), Some("web-2"));
-        assert_eq!(goes(&canary, Some("web-1")).as_deref(), Some("web-2"));
-        assert_eq!(goes(&canary, Some("web-0")).as_deref(), Some("web-1"));
+        assert_eq!(goes(&canary, None), ["web-2"]);
+        assert_eq!(goes(&canary, Some("web-1")), ["web-2"]);
+        assert_eq!(goes(&canary, Some("web-0")), ["web-1"]);
         assert_eq!(comes(&canary, "web-2").as_deref(), Some("web-1"));
         let region = json!({"active": "blue", "slots": both, "regions": {"eu": {"candidateWeight": 1}}});
-        assert_eq!(goes(&traffic(region), None).as_deref(), Some("web-2"));
+        assert_eq!(goes(&traffic(region), None), ["web-2"]);
+        let rule = json!([{"when": {"segment": "staff"}, "slot": "green"}]);
+        let ruled = traffic(json!({"active": "blue", "slots": both, "rules": rule}));
+        assert_eq!(goes(&ruled, None), ["web-2", "web-1"]);
         let kept = traffic(json!({"active": "green", "slots": both}));
-        assert_eq!((goes(&kept, None).as_deref(), comes(&kept, "web-2")), (Some("web-2"), None));
-        assert_eq!(goes(&traffic(json!({"slots": {}})), None), None);
+        assert_eq!((goes(&kept, None), comes(&kept, "web-2")), (vec!["web-2".to_owned()], None));
+        assert_eq!(goes(&traffic(json!({"slots": {}})), None), Vec::<String>::new());
     }
 }

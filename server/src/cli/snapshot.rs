@@ -18,8 +18,8 @@ Examples:
   bascule snapshot get 42 -e production > snapshot.json
   bascule snapshot publish 41 -e production --reason \"as it was yesterday\"
 
-Publishing an old snapshot makes a new number with its content, for edges only: the objects of the app stay as
-they are, and the next change of them publishes what they say.";
+Publishing an old snapshot makes a new number with its content, for edges only: the objects of the
+app stay as they are, and the next change of them publishes what they say.";
 
 /// Arguments of `snapshot`.
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,8 @@ Examples:
   bascule token revoke 0199d6a2f0b1
   BASCULE_BOOTSTRAP_ADMIN_TOKEN=$(bascule token mint) bascule admin
 
-Roles: viewer, editor, operator, admin, each with all of the one before; edge, ofrep, ofrep-client.";
+Roles: viewer, editor, operator, admin, each with all of the one before; edge, ofrep,
+ofrep-client.";
 
 /// Arguments of `token`.
 #[derive(Debug, clap::Args)]

@@ -24,8 +24,8 @@ Examples:
   bascule traffic set -e production --active green --weight 0 --yes
   bascule traffic set -e production --no-green --weight 0 --yes
 
-What would change is shown first, and a person is asked; --yes is needed without a terminal. To take traffic back,
-bascule rollback is one step and waits for every edge.";
+What would change is shown first, and a person is asked; --yes is needed without a terminal. To
+take traffic back, bascule rollback is one step and waits for every edge.";
 
 /// Arguments of `traffic`.
 #[derive(Debug, clap::Args)]

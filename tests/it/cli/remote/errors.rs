@@ -125,3 +125,24 @@ fn any_request_can_be_sent() {
     assert_eq!(run(&plane, patch.iter().chain(&["-H", "If-Match: *"])).code, 0);
     assert_eq!(run(&plane, ["api", "GET", "api/v1/apps"]).code, 2);
 }
+
+#[test]
+fn https_needs_an_authority_that_is_trusted() {
+    let plane = shop();
+    let folder = crate::cli::folder(&[]);
+    let file = folder.path().join("ca.pem");
+    let url = format!("https://{}", crate::follow::tls::front(plane.address(), &file));
+    let edges = |ca: Option<&std::path::Path>| {
+        let mut command = command(&plane, ["edges", "--url", &url]);
+        if let Some(ca) = ca {
+            command.arg("--ca-file").arg(ca);
+        }
+        binary::finish(command, "")
+    };
+    let stranger = edges(None);
+    assert_eq!(stranger.code, 7, "{stranger:?}");
+    assert!(stranger.stderr.contains("invalid peer certificate"), "{stranger:?}");
+    assert_eq!(edges(Some(&file)).code, 0);
+    std::fs::write(&file, "no certificate").expect("writable");
+    assert_eq!(edges(Some(&file)).code, 2);
+}

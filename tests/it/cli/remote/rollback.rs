@@ -113,3 +113,17 @@ fn after_a_cut_over_the_release_before_comes_back() {
     let set = ["traffic", "set", "-e", "production", "--weight", "0", "--yes"];
     assert_eq!(done(&plane, set), "nothing to change\n");
 }
+
+#[test]
+fn a_release_that_was_kept_and_has_rules_is_not_taken_for_a_candidate() {
+    let plane = canary();
+    done(&plane, ["traffic", "set", "-e", "production", "--active", "green", "--weight", "0", "--yes"]);
+    let mut traffic = json(&plane, ["traffic", "get", "-e", "production"]);
+    traffic["rules"] = json!([{"id": "staff", "when": {"segment": "staff"}, "slot": "blue"}]);
+    let set = command(&plane, ["traffic", "set", "-e", "production", "--file", "-", "--yes"]);
+    let set = binary::finish(set, &traffic.to_string());
+    assert_eq!(set.code, 0, "{set:?}");
+    let ended = run(&plane, ROLLBACK.iter().chain(&["--yes"]));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stdout.starts_with("web in production: web-2 → web-1, "), "{ended:?}");
+}
