@@ -43,6 +43,10 @@ impl Target {
         if authority.as_str().contains('@') || uri.query().is_some() || authority.host().is_empty() {
             return Err(unfit());
         }
+        // A port that is no number would otherwise be the scheme's.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return Err(unfit());
+        }
         let (is_tls, default_port) = match uri.scheme_str() {
             Some("http") => (false, 80),
             Some("https") => (true, 443),
@@ -117,7 +121,9 @@ mod tests {
 
     #[test]
     fn only_urls_of_servers_are_taken() {
-        for url in ["", "admin.example", "ftp://h", "http://", "http://u:p@h", "http://h/?a=b", "http://h:99999"] {
+        for url in
+            ["", "admin.example", "ftp://h", "http://", "http://u:p@h", "http://h/?a=b", "http://h:99999", "http://h:"]
+        {
             assert!(Target::parse(url, b"").is_err(), "{url}");
         }
         let target = Target::parse("https://[::1]:7400/bascule/", b"").expect("a URL");
