@@ -3,21 +3,39 @@
 //! Data goes to stdout, talk to stderr. A verb answers with an [`Exit`], or with an error that says
 //! what to do; only this file prints errors and only `main` ends the process.
 
+mod api;
+mod apply;
+mod audit;
+mod changes;
 mod check;
 mod completions;
+mod confirm;
 mod control_plane;
 mod db;
 mod decide;
 mod demo;
+mod diff;
 mod doctor;
+mod edges;
 mod exit;
+mod export;
+mod flag;
 mod gateway;
 mod import;
 mod man;
 mod output;
 mod r#override;
+mod plane;
 mod reference;
+mod release;
+mod remote;
+mod rollback;
+mod segment;
+mod snapshot;
+mod table;
 mod target;
+mod token;
+mod traffic;
 
 use std::{io::ErrorKind, process::ExitCode};
 
@@ -38,10 +56,12 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  bascule demo                              see a canary and a rollback, with nothing to set up
-  bascule serve                             control plane and gateway on this machine
-  bascule check bascule.yaml                every mistake in a file, with its place
-  bascule decide --file bascule.yaml        one decision for each JSON context on stdin
+  bascule demo                                see a canary and a rollback, with nothing to set up
+  bascule serve                               control plane and gateway on this machine
+  bascule check bascule.yaml                  every mistake in a file, with its place
+  bascule decide --file bascule.yaml          one decision for each JSON context on stdin
+  bascule apply bascule.yaml                  make the control plane's app what a file says
+  bascule rollback -e production --reason R   take traffic back at once
 
 Exit codes:
   0 ok, 1 unexpected, 2 usage or problems in a file, 3 not found, 4 conflict, 5 refused by policy,
@@ -69,6 +89,8 @@ enum Verb {
     Db(db::Args),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
+    #[command(flatten)]
+    Remote(remote::Verb),
     /// Write a completion script for a shell to stdout.
     Completions(completions::Args),
     /// Write the manual pages into a folder.
@@ -88,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Import(args) => import::run(&args),
         Verb::Db(args) => db::run(&args),
         Verb::Override(args) => r#override::run(&args),
+        Verb::Remote(verb) => remote::run(&verb),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
     };
@@ -97,6 +120,11 @@ pub fn main() -> ExitCode {
 /// The whole command tree, for completions, manual pages and the reference.
 fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Whether the program would understand these arguments, for tests of what documents say; runs nothing.
+pub fn understands(arguments: &[String]) -> Result<(), String> {
+    command().try_get_matches_from(arguments).map(drop).map_err(|error| error.to_string())
 }
 
 fn report(error: &anyhow::Error) -> Exit {
@@ -110,6 +138,9 @@ fn report(error: &anyhow::Error) -> Exit {
     let failure = error.downcast_ref::<Failure>();
     let paint = Paint::stderr();
     eprintln!("{}: {error:#}", paint.error("error"));
+    for note in failure.map(Failure::notes).unwrap_or_default() {
+        eprintln!("  {note}");
+    }
     if let Some(help) = failure.and_then(Failure::help) {
         eprintln!("  {}: {help}", paint.help("help"));
     }

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod binary;
 pub mod client;
 pub mod control_plane;
+pub mod edge;
 pub mod frames;
 pub mod origin;
 pub mod postgres;

@@ -8,6 +8,7 @@ mod documents;
 mod gateway;
 mod import;
 mod overrides;
+mod remote;
 
 use tests::binary;
 

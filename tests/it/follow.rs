@@ -6,7 +6,7 @@ mod push;
 mod refusals;
 mod reports;
 mod restart;
-mod tls;
+pub(crate) mod tls;
 mod withdrawal;
 
 use std::path::Path;

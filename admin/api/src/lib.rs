@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod answers;
+pub mod client;
 pub mod edge;
 pub mod objects;
 pub mod problem;
 
+pub use client::{Client, ClientError};
 pub use problem::{Fault, Problem};

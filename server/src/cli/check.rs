@@ -105,7 +105,7 @@ fn summary(manifest: &Manifest) -> Summary {
 }
 
 /// Folders become the files in them, in the order of their names.
-fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

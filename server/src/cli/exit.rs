@@ -47,17 +47,28 @@ pub(super) type Outcome = anyhow::Result<Exit>;
 pub(super) struct Failure {
     exit: Exit,
     message: String,
+    notes: Vec<String>,
     help: Option<String>,
 }
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: None }
+        Self { exit, message: message.into(), notes: Vec::new(), help: None }
     }
 
     #[must_use]
     pub(super) fn with_help(self, help: impl Into<Option<String>>) -> Self {
         Self { help: help.into(), ..self }
+    }
+
+    /// Lines below the message.
+    #[must_use]
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     pub(super) fn exit(&self) -> Exit {

@@ -19,6 +19,12 @@ impl Paint {
         Self { colour: std::io::stdout().is_terminal() && wanted() }
     }
 
+    /// Never in colour.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colour: false }
+    }
+
     pub(crate) fn error(self, text: &str) -> String {
         self.wrap("1;31", text)
     }

@@ -7,7 +7,7 @@ pub fn reference() -> String {
     let mut command = super::command().disable_help_subcommand(true).term_width(100);
     command.build();
     let mut text = String::from(
-        "# Command line\n\nGenerated from the program: `UPDATE_DOCS=1 cargo test -p tests cli` writes it anew.\n",
+        "# Command line\n\nGenerated from the program: `BASCULE_UPDATE_DOCS=1 cargo test -p tests cli` writes it anew.\n",
     );
     section(&mut text, &mut command);
     text

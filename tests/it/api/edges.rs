@@ -2,38 +2,9 @@
 
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
-use tests::admin::{ControlPlane, Stream};
+use tests::edge::Edge;
 
 use super::{PRODUCTION, shop};
-
-/// An edge by hand.
-struct Edge {
-    stream: Stream,
-    token: String,
-    connection: String,
-    id: String,
-}
-
-impl Edge {
-    fn connect(plane: &ControlPlane, id: &str, last: Option<&str>) -> Self {
-        let token = plane.token("*", "*", "edge");
-        let path =
-            format!("/edge/v1/snapshots?edge={id}&boot=b-{id}&kind=gateway&version=0.1.0&engine=native&region=eu");
-        let request = plane.request("GET", &path).token(&token);
-        let request = last.into_iter().fold(request, |request, id| request.header("last-event-id", id));
-        let mut stream = request.stream();
-        let welcome = stream.until("welcome").json(0);
-        let connection = welcome["connection"].as_str().expect("a name").to_owned();
-        Self { stream, token, connection, id: id.to_owned() }
-    }
-
-    fn acknowledge(&self, plane: &ControlPlane, environment: &str, number: u64) -> u16 {
-        let ack =
-            json!({"app": "web", "environment": environment, "number": number, "engine": "native", "appliedUs": 10});
-        let body = json!({"edge": self.id, "connection": self.connection, "acks": [ack]});
-        plane.request("POST", "/edge/v1/acks").token(&self.token).json(Some(body)).send().status
-    }
-}
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|n| u8::from_str_radix(&text[2 * n..2 * n + 2], 16).expect("digits")).collect()

@@ -31,6 +31,39 @@ fn every_example_of_the_file_format_is_sound() {
     }
 }
 
+/// The words of a line as a shell would take them, up to the first pipe, redirection or second command; quotes are the only
+/// thing that examples need.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '|' | '>' | '<' | '&' | '\n') => break,
+            (None, ' ') => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn every_example_in_the_help_is_understood() {
+    let reference = server::cli::reference();
+    // What is set apart by several spaces is said about the example.
+    let lines = reference.lines().filter_map(|line| line.strip_prefix("  bascule ")?.split("   ").next());
+    let examples: Vec<Vec<String>> = lines.map(|line| words(&format!("bascule {line}"))).collect();
+    assert!(examples.len() > 40, "{}", examples.len());
+    for example in examples {
+        let understood = server::cli::understands(&example);
+        assert!(understood.is_ok(), "{example:?}: {understood:?}");
+    }
+}
+
 #[test]
 fn completions_know_every_verb() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
@@ -45,7 +78,7 @@ fn every_verb_has_a_manual_page() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ended = binary::run(["man".as_ref(), folder.path().join("man1").as_os_str()]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    for page in ["bascule.1", "bascule-check.1", "bascule-decide.1", "bascule-override.1"] {
+    for page in ["bascule.1", "bascule-check.1", "bascule-decide.1", "bascule-override.1", "bascule-flag-set.1"] {
         let text = std::fs::read_to_string(folder.path().join("man1").join(page)).expect(page);
         assert!(text.contains(".SH NAME"), "{page}");
     }

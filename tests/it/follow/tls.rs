@@ -13,7 +13,7 @@ use crate::live::{Client, Origin};
 use crate::rig::{eventually, get};
 
 /// Ends TLS in front of a control plane, with a certificate that it puts into a file.
-fn front(plane: &ControlPlane, file: &Path) -> SocketAddr {
+pub(crate) fn front(behind: SocketAddr, file: &Path) -> SocketAddr {
     let key = KeyPair::generate().unwrap();
     let cert = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
     std::fs::write(file, cert.pem()).unwrap();
@@ -26,7 +26,7 @@ fn front(plane: &ControlPlane, file: &Path) -> SocketAddr {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let (address, behind) = (listener.local_addr().unwrap(), plane.address());
+    let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
@@ -51,7 +51,7 @@ fn a_control_plane_behind_https_is_followed_when_its_authority_is_trusted_and_ge
     let (plane, origin, folder) = (ControlPlane::start(), Origin::start("blue"), tempfile::tempdir().unwrap());
     plane.publish(&document("production", 1, &origin));
     let ca = folder.path().join("ca.pem");
-    let url = ("ADMIN", format!("https://{}", front(&plane, &ca)));
+    let url = ("ADMIN", format!("https://{}", front(plane.address(), &ca)));
     let stranger = follow(&plane, std::slice::from_ref(&url));
     let reason = || get(stranger.ops_address(), "/api/health").body;
     eventually("the certificate is not trusted", reason, |health| health.contains("TLS: invalid peer certificate"));
