@@ -15,7 +15,7 @@ use admin_api::answers::{EdgeAck, RollbackRequest};
 use admin_api::edge::Scope;
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{ports, site};
+use super::{ports::Claim, site};
 use crate::config::follow::Follow;
 use crate::config::{Config, layers::Layers};
 use crate::control_plane::Running;
@@ -38,6 +38,8 @@ pub(super) struct Stage {
     /// For the use-cases, which are asked for from a thread of their own.
     runtime: tokio::runtime::Runtime,
     folder: PathBuf,
+    /// Of every address above: no other demo takes it while this one runs.
+    claims: Vec<Claim>,
 }
 
 impl Drop for Stage {
@@ -58,9 +60,10 @@ impl Stage {
         let folder = std::env::temp_dir().join(format!("bascule-demo-{}", admin::ids::random_id()));
         std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut stage = Self { gateways: Vec::new(), admin: None, runtime, folder };
+        let mut stage = Self { gateways: Vec::new(), admin: None, runtime, folder, claims: Vec::new() };
+        let listen = stage.claim(ADMIN_PORT)?;
         let admin = Running::start(Settings {
-            listen: free(ADMIN_PORT)?,
+            listen,
             database: Location::Sqlite(stage.folder.join("bascule.db")),
             state_dir: stage.folder.join("admin"),
             signing_key: None,
@@ -72,10 +75,18 @@ impl Stage {
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
             let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow() };
-            stage.gateways.push(gateway(native, offset, region, follow)?);
+            let ports = [stage.claim(CLIENT_PORT + offset)?, stage.claim(OPS_PORT + offset)?];
+            stage.gateways.push(gateway(native, ports, region, follow)?);
         }
         stage.admin = Some(admin);
         Ok(stage)
+    }
+
+    fn claim(&mut self, preferred: u16) -> anyhow::Result<SocketAddr> {
+        let claim = Claim::take(preferred).context("no port is free")?;
+        let address = claim.address();
+        self.claims.push(claim);
+        Ok(address)
     }
 
     /// Where clients connect.
@@ -171,11 +182,11 @@ async fn acknowledged(control: &Control, snapshots: &[(String, i64)], since: Ins
     Ok(())
 }
 
-fn gateway(native: bool, offset: u16, region: &str, follow: Follow) -> anyhow::Result<Gateway> {
+fn gateway(native: bool, [listen, ops]: [SocketAddr; 2], region: &str, follow: Follow) -> anyhow::Result<Gateway> {
     let engine = if native { "native" } else { "wasm" };
     let flags = [
-        ("listen", free(CLIENT_PORT + offset)?.to_string()),
-        ("ops", free(OPS_PORT + offset)?.to_string()),
+        ("listen", listen.to_string()),
+        ("ops", ops.to_string()),
         ("engine", engine.to_owned()),
         ("region", region.to_owned()),
     ];
@@ -186,10 +197,4 @@ fn gateway(native: bool, offset: u16, region: &str, follow: Follow) -> anyhow::R
     config.follow = Some(follow);
     config.data.drain.idle = Duration::ZERO;
     Ok(Gateway::start(&config, &Lifecycle::new())?)
-}
-
-/// A gateway would share a port with another process, as a successor does; so the ports are tried here, and given back
-/// to be taken.
-fn free(preferred: u16) -> anyhow::Result<SocketAddr> {
-    Ok(ports::listen(preferred)?.local_addr()?)
 }
