@@ -92,6 +92,7 @@ pub struct Admin {
     address: SocketAddr,
     control: Arc<Control>,
     shared: Arc<Shared>,
+    service: connection::Service,
     accept: CancellationToken,
     tasks: TaskTracker,
     /// The first token, when nobody could come in otherwise: to be shown once.
@@ -136,10 +137,28 @@ impl Admin {
             stop: shared.stop.clone(),
             timeouts: settings.timeouts,
         };
-        let (accepting, connections) = (accept.clone(), tasks.clone());
-        tasks.spawn(async move { connection::accept(listener, service, &accepting, &connections).await });
-        tracing::info!(listen = %address, key = control.signer.public_key().id, "the control plane is up");
-        Ok(Self { address, control, shared, accept, tasks, first_token })
+        let admin = Self { address, control, shared, service, accept, tasks, first_token };
+        admin.take(listener, admin.service.clone());
+        tracing::info!(listen = %address, key = admin.control.signer.public_key().id, "the control plane is up");
+        Ok(admin)
+    }
+
+    fn take(&self, listener: TcpListener, service: connection::Service) {
+        let (accepting, connections) = (self.accept.clone(), self.tasks.clone());
+        self.tasks.spawn(async move { connection::accept(listener, service, &accepting, &connections).await });
+    }
+
+    /// Listens on loopback too, without TLS: for a gateway in the same process, which needs no authority to know it.
+    pub async fn listen_inside(&self) -> std::io::Result<SocketAddr> {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        self.take(listener, connection::Service { tls: None, ..self.service.clone() });
+        Ok(address)
+    }
+
+    /// Whether the API speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.service.tls.is_some()
     }
 
     /// Where it listens.

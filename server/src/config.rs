@@ -7,21 +7,24 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::gateway::access_log::Destination;
 use crate::gateway::limits::{ClientLimits, DataConfig, DrainLimits, UpstreamLimits};
 use crate::telemetry;
 
+pub mod control;
 pub mod flags;
 pub mod follow;
 pub mod layers;
 pub mod secret;
 pub mod setting;
+pub mod table;
+mod values;
 
 use follow::Follow;
 use layers::{Effective, Layers, Origin, Problem, Resolved};
 use secret::{KeySource, Secret};
+use values::Values;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -102,11 +105,8 @@ impl Config {
             problems.push(problem);
             KeySource::Derived
         });
-        let telemetry = values.telemetry();
-        if let Err(error) = telemetry::filter(&telemetry) {
-            problems.push(values.problem("log.level", error.to_string()));
-        }
-        let tls = values.tls().unwrap_or_else(|problem| {
+        problems.extend(values.log_problem());
+        let tls = values.tls("tls").unwrap_or_else(|problem| {
             problems.push(problem);
             None
         });
@@ -114,7 +114,7 @@ impl Config {
             problems.push(problem);
             None
         });
-        problems.extend(values.zero_timeouts());
+        problems.extend(values.zero_timeouts("timeouts."));
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
@@ -130,7 +130,7 @@ impl Config {
             tls,
             upstream_ca: values.path("tls.upstream_ca"),
             engine: values.engine(),
-            telemetry,
+            telemetry: values.telemetry(),
             access_log: values.access_log(),
             data,
             warnings,
@@ -139,52 +139,7 @@ impl Config {
     }
 }
 
-/// Typed access to texts that were checked against their kind.
-struct Values<'a>(&'a [Effective]);
-
 impl Values<'_> {
-    fn effective(&self, key: &str) -> &Effective {
-        self.0.iter().find(|effective| effective.key == key).expect("only keys of the table are asked for")
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.effective(key).texts.first().map(String::as_str)
-    }
-
-    fn path(&self, key: &str) -> Option<PathBuf> {
-        self.text(key).map(PathBuf::from)
-    }
-
-    fn paths(&self, key: &str) -> Vec<PathBuf> {
-        self.effective(key).texts.iter().map(PathBuf::from).collect()
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, key: &str) -> Vec<T> {
-        // The kind of the setting accepted each of them.
-        self.effective(key).texts.iter().filter_map(|text| text.parse().ok()).collect()
-    }
-
-    fn address(&self, key: &str) -> SocketAddr {
-        self.parsed(key).pop().expect("the kind accepted it, and it has a default")
-    }
-
-    fn flag(&self, key: &str) -> bool {
-        self.text(key) == Some("true")
-    }
-
-    fn duration(&self, key: &str) -> Duration {
-        self.text(key).and_then(setting::duration).expect("the kind accepted it, and it has a default")
-    }
-
-    fn number<T: TryFrom<u64>>(&self, key: &str) -> T {
-        let value = self.text(key).and_then(setting::size).and_then(|value| T::try_from(value).ok());
-        value.expect("the kind's range fits the type, and it has a default")
-    }
-
-    fn problem(&self, key: &str, detail: String) -> Problem {
-        Problem { origin: self.effective(key).origin.clone(), key: Some(key.to_owned()), detail }
-    }
-
     fn keys(&self) -> Result<KeySource, Problem> {
         let Some(text) = self.text("bucketing_key") else { return Ok(KeySource::Derived) };
         KeySource::parse(&Secret::new(text)).map_err(|error| self.problem("bucketing_key", error.to_string()))
@@ -217,25 +172,6 @@ impl Values<'_> {
         }))
     }
 
-    fn tls(&self) -> Result<Option<TlsFiles>, Problem> {
-        match (self.path("tls.cert"), self.path("tls.key")) {
-            (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(self.problem("tls.cert", "tls.key is missing".to_owned())),
-            (None, Some(_)) => Err(self.problem("tls.key", "tls.cert is missing".to_owned())),
-        }
-    }
-
-    /// A timeout of nothing would refuse everybody; only these mean "no limit" or "at once" by 0.
-    fn zero_timeouts(&self) -> Vec<Problem> {
-        let may_be_zero = ["timeouts.total", "timeouts.continue", "timeouts.rollback_grace"];
-        let timeouts = self.0.iter().filter(|effective| effective.key.starts_with("timeouts."));
-        let is_zero = |text: &String| setting::duration(text).is_some_and(|time| time.is_zero());
-        let zero = timeouts.filter(|effective| effective.texts.iter().any(is_zero));
-        let wrong = zero.filter(|effective| !may_be_zero.contains(&effective.key));
-        wrong.map(|effective| self.problem(effective.key, "must be longer than nothing".to_owned())).collect()
-    }
-
     fn workers(&self) -> usize {
         match self.number("workers") {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -248,18 +184,6 @@ impl Values<'_> {
             native: self.text("engine.kind") == Some("native"),
             module: self.path("engine.module"),
             shadow: self.flag("engine.shadow"),
-        }
-    }
-
-    fn telemetry(&self) -> telemetry::Settings {
-        telemetry::Settings {
-            filter: self.text("log.level").unwrap_or_default().to_owned(),
-            format: match self.text("log.format") {
-                Some("json") => telemetry::Format::Json,
-                Some("pretty") => telemetry::Format::Pretty,
-                _ => telemetry::Format::Auto,
-            },
-            environment: self.text("environment").unwrap_or_default().to_owned(),
         }
     }
 
@@ -326,27 +250,33 @@ impl Values<'_> {
     }
 }
 
-/// Says once, at the start, what an operator should know about the configuration.
-pub fn report(config: &Config) {
-    for warning in &config.warnings {
+/// Says once, at the start, what an operator should know about the settings.
+pub fn report(effective: &[Effective], warnings: &[Problem]) {
+    for warning in warnings {
         tracing::warn!(origin = %warning.origin, detail = warning.detail, "an odd setting");
     }
-    let set: Vec<_> = config.effective.iter().filter(|effective| effective.origin != Origin::Default).collect();
-    for effective in set {
+    for effective in effective.iter().filter(|effective| effective.origin != Origin::Default) {
         tracing::debug!(key = effective.key, value = effective.shown(), origin = %effective.origin, "a setting");
     }
-    if let Some(follow) = &config.follow {
-        if follow.url.is_exposed() {
+}
+
+impl Config {
+    /// Says once, at the start, what an operator should know about this gateway.
+    pub fn report(&self) {
+        report(&self.effective, &self.warnings);
+        if let Some(follow) = &self.follow {
+            if follow.url.is_exposed() {
+                tracing::warn!(
+                    admin = %follow.url,
+                    "the control plane is not reached by https: the token and the bucketing keys cross the network in clear text"
+                );
+            }
+        } else if self.keys.is_derived() {
             tracing::warn!(
-                admin = %follow.url,
-                "the control plane is not reached by https: the token and the bucketing keys cross the network in clear text"
+                "BASCULE_BUCKETING_KEY is not set: the key is derived from app and environment, so that a client can \
+                 compute which cohort an id lands in; set it before real traffic (openssl rand -hex 16)"
             );
         }
-    } else if config.keys.is_derived() {
-        tracing::warn!(
-            "BASCULE_BUCKETING_KEY is not set: the key is derived from app and environment, so that a client can \
-             compute which cohort an id lands in; set it before real traffic (openssl rand -hex 16)"
-        );
     }
 }
 
@@ -378,7 +308,7 @@ mod tests {
     /// mapped to the wrong field, or to none, gives the default somewhere.
     #[test]
     fn every_limit_and_timeout_reaches_its_own_field() {
-        let settings = setting::ALL
+        let settings = table::ALL
             .iter()
             .filter(|setting| ["limits.", "timeouts.", "drain."].iter().any(|table| setting.key.starts_with(table)));
         let mut variables = std::collections::BTreeMap::new();

@@ -4,7 +4,6 @@
 //! way by which snapshots reach a gateway.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use admin::serve::{Admin, Settings, StartError};
@@ -53,17 +52,19 @@ impl Running {
         &self.admin
     }
 
-    /// How a gateway of this process follows it.
-    pub fn follow(&self) -> Follow {
+    /// How a gateway of this process follows it. Blocks.
+    pub fn follow(&self) -> std::io::Result<Follow> {
         let admin = self.admin();
+        let address =
+            if admin.has_tls() { self.runtime.block_on(admin.listen_inside())? } else { reachable(admin.address()) };
         let key = admin::ids::from_hex::<32>(&admin.control().signer.public_key().key);
-        Follow {
-            url: reachable(admin.address()).into(),
+        Ok(Follow {
+            url: address.into(),
             token: Secret::new(admin.edge_token().expose()),
             public_keys: key.into_iter().collect(),
             edge_id: None,
             ca: None,
-        }
+        })
     }
 
     /// Ends it in order. Blocks.
@@ -97,7 +98,7 @@ pub fn run(settings: Settings, gateway: Option<Config>, started: impl FnOnce(&Ad
     let running = Running::start(settings)?;
     let gateway = match gateway {
         Some(config) => {
-            let config = Config { follow: Some(running.follow()), ..config };
+            let config = Config { follow: Some(running.follow()?), ..config };
             Some((Gateway::start(&config, &life)?, config.data.drain.grace))
         }
         None => None,
@@ -120,22 +121,4 @@ pub fn run(settings: Settings, gateway: Option<Config>, started: impl FnOnce(&Ad
     });
     runtime.shutdown_background();
     Ok(stopped)
-}
-
-/// Where the parts of one machine's control plane are by default.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// The database file.
-    pub database: PathBuf,
-    /// The signing key.
-    pub admin: PathBuf,
-    /// The gateway's last good snapshots.
-    pub edge: PathBuf,
-}
-
-impl Places {
-    /// Below one folder.
-    pub fn below(folder: &std::path::Path) -> Self {
-        Self { database: folder.join("bascule.db"), admin: folder.join("admin"), edge: folder.join("edge") }
-    }
 }

@@ -1,6 +1,7 @@
 //! The command line: exit codes, what goes to stdout and what to stderr, and that documents are true.
 
 mod check;
+mod control_plane;
 mod db;
 mod decide;
 mod demo;

@@ -45,6 +45,12 @@ pub(super) struct Service {
     pub(super) timeouts: Timeouts,
 }
 
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("timeouts", &self.timeouts).finish_non_exhaustive()
+    }
+}
+
 pub(super) async fn accept(listener: TcpListener, service: Service, stop: &CancellationToken, tasks: &TaskTracker) {
     loop {
         let accepted = tokio::select! {

@@ -13,6 +13,9 @@ use super::{
     exit::{Exit, Failure, Outcome},
     output::Paint,
 };
+use crate::config::control::ControlConfig;
+use crate::config::flags::{self, Flags};
+use crate::config::layers::{Layers, Origin};
 use crate::config::secret::Secret;
 
 const EXAMPLES: &str = "\
@@ -24,9 +27,6 @@ Examples:
 The control plane brings the schema up when it starts. `down` takes tables away, with all that is in them: make a copy
 of the database first, and stop the control plane. Exit code 3 when there is no database, 4 when another process has it
 open or a newer bascule made it, 7 when it does not answer.";
-
-/// The file in a state directory.
-const FILE: &str = "bascule.db";
 
 /// Arguments of `db`.
 #[derive(Debug, clap::Args)]
@@ -53,12 +53,15 @@ enum Verb {
 struct Place {
     /// A path, sqlite:PATH or <postgres://USER@HOST/NAME>; bascule.db in the state directory when not given
     // Taken as it is: an error of clap would quote it, and it may hold a password.
-    #[arg(long, env = "BASCULE_DATABASE", hide_env_values = true, value_name = "LOCATION")]
+    #[arg(long, value_name = "LOCATION")]
     #[arg(value_parser = NonEmptyStringValueParser::new().map(Secret::new))]
     database: Option<Secret>,
     /// Where the control plane keeps what it has to remember
-    #[arg(long, env = "BASCULE_STATE_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// TOML file with the settings of `bascule admin`; also `BASCULE_CONFIG`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// One JSON document on stdout instead of text
     #[arg(long)]
     json: bool,
@@ -115,18 +118,22 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 impl Place {
+    /// Where `bascule admin` with the same flags, variables and file would have its store.
     fn location(&self) -> anyhow::Result<Location> {
-        let given = self.database.as_ref().map(|database| database.expose().parse::<Location>());
-        match (given, &self.state_dir) {
-            (Some(Ok(location)), _) => Ok(location),
-            (Some(Err(error)), _) => Err(Failure::new(Exit::Usage, error.to_string()).into()),
-            (None, Some(folder)) => Ok(Location::Sqlite(folder.join(FILE))),
-            (None, None) => {
-                let failure = Failure::new(Exit::Usage, "which database?");
-                let help = "name it with --database or BASCULE_DATABASE, or its folder with --state-dir".to_owned();
-                Err(failure.with_help(help).into())
-            }
+        let mut layers = Layers { file: self.config.clone(), ..Flags::<flags::Admin>::default().layers() };
+        let database = self.database.as_ref().map(|database| database.expose().to_owned());
+        let state_dir = self.state_dir.as_ref().map(|folder| folder.display().to_string());
+        let given = [("database", database), ("state-dir", state_dir)];
+        layers.flags.extend(given.into_iter().filter_map(|(flag, text)| Some((flag.to_owned(), vec![text?]))));
+        let config = ControlConfig::read(&layers)
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string().trim_end().to_owned()))?;
+        let is_named =
+            |key| config.effective.iter().any(|setting| setting.key == key && setting.origin != Origin::Default);
+        if is_named("database") || is_named("state_dir") {
+            return Ok(config.database);
         }
+        let help = "name it with --database or BASCULE_DATABASE, or its folder with --state-dir".to_owned();
+        Err(Failure::new(Exit::Usage, "which database?").with_help(help).into())
     }
 }
 

@@ -1,13 +1,11 @@
-//! `bascule doctor`: what a gateway started here and now would do, and what is wrong with that.
+//! `bascule doctor`: what a process started here and now would do, and what is wrong with that.
 //!
 //! Looks only: it starts nothing, writes nothing and binds a listener for no longer than it takes
-//! to see that it could.
+//! to see that it could. What only shows when it is tried is in [`tries`].
 
-use std::{
-    fmt::Write as _,
-    io::Write,
-    net::{SocketAddr, TcpListener},
-};
+mod tries;
+
+use std::{fmt::Write as _, io::Write};
 
 use serde::Serialize;
 
@@ -15,29 +13,47 @@ use super::{
     exit::{Exit, Outcome},
     output::Paint,
 };
-use crate::{
-    config::{
-        Config,
-        flags::Flags,
-        layers::{Effective, Origin, Problem},
-    },
-    gateway::tls,
-    host::Module,
+use crate::config::{
+    ConfigError,
+    flags::{self, Flags},
+    layers::{Effective, Layers, Origin, Problem},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   bascule doctor --file bascule.yaml
   bascule doctor --config /etc/bascule.toml --json | jq .problems
+  bascule doctor admin --database postgres://bascule@db/bascule
+  bascule doctor serve --state-dir /var/lib/bascule
 
-Takes the flags of `bascule gateway`. Exit code 0 when a gateway would start, 2 when it would not.";
+Takes the flags of `bascule gateway`; after `admin` and `serve` those of these. Exit code 0 when the process would start,
+2 when it would not.";
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    process: Option<Process>,
     #[command(flatten)]
     flags: Flags,
+    /// One JSON document on stdout instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Process {
+    /// The same for a control plane alone
+    Admin(Of<flags::Admin>),
+    /// The same for control plane and gateway in one process
+    Serve(Of<flags::Serve>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Of<P: flags::Of> {
+    #[command(flatten)]
+    flags: Flags<P>,
     /// One JSON document on stdout instead of text
     #[arg(long)]
     json: bool,
@@ -46,6 +62,8 @@ pub(super) struct Args {
 #[derive(Debug, Default, Serialize)]
 struct Report {
     ok: bool,
+    #[serde(skip)]
+    process: &'static str,
     /// The engine hash of the module that would decide.
     engine: Option<String>,
     settings: Vec<Setting>,
@@ -70,9 +88,9 @@ struct Remark {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let report = examine(args.flags.clone());
+    let (report, is_json) = examine(args);
     let mut stdout = std::io::stdout().lock();
-    if args.json {
+    if is_json {
         serde_json::to_writer_pretty(&mut stdout, &report).map_err(std::io::Error::from)?;
         writeln!(stdout)?;
     } else {
@@ -81,22 +99,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(if report.ok { Exit::Ok } else { Exit::Usage })
 }
 
-fn examine(flags: Flags) -> Report {
-    let layers = flags.layers();
-    let resolved = layers.resolve();
-    let mut report = Report { settings: resolved.effective.iter().map(setting).collect(), ..Report::default() };
-    match Config::read(&layers) {
-        Ok(config) => {
-            report.warnings.extend(config.warnings.iter().map(remark));
-            report.try_out(&config);
+fn examine(args: &Args) -> (Report, bool) {
+    match &args.process {
+        None => (Report::of(&args.flags.clone().layers(), "gateway", Report::try_gateway), args.json),
+        Some(Process::Admin(Of { flags, json })) => {
+            (Report::of(&flags.clone().layers(), "control plane", Report::try_admin), *json)
         }
-        Err(error) => {
-            report.problems.extend(error.problems.iter().map(remark));
-            report.warnings.extend(resolved.warnings.iter().map(remark));
+        Some(Process::Serve(Of { flags, json })) => {
+            (Report::of(&flags.clone().layers(), "control plane with its gateway", Report::try_serve), *json)
         }
     }
-    report.ok = report.problems.is_empty();
-    report
 }
 
 fn setting(effective: &Effective) -> Setting {
@@ -114,80 +126,20 @@ fn remark(problem: &Problem) -> Remark {
 }
 
 impl Report {
-    /// What only shows when it is tried.
-    fn try_out(&mut self, config: &Config) {
-        self.try_files(config);
-        self.try_module(config);
-        for address in [config.listen, config.ops] {
-            self.try_listener(address);
+    fn of(
+        layers: &Layers,
+        process: &'static str,
+        tries: impl FnOnce(&mut Self, &Layers) -> Result<(), ConfigError>,
+    ) -> Self {
+        let resolved = layers.resolve();
+        let settings = resolved.effective.iter().map(setting).collect();
+        let warnings = resolved.warnings.iter().map(remark).collect();
+        let mut report = Self { process, settings, warnings, ..Self::default() };
+        if let Err(error) = tries(&mut report, layers) {
+            report.problems.extend(error.problems.iter().map(remark));
         }
-        self.try_tls(config);
-        if config.follow.is_none() && config.keys.is_derived() {
-            let detail = "the bucketing key is derived from app and environment: clients can compute who lands in which \
-                          cohort; set it before real traffic (openssl rand -hex 16)";
-            self.warnings.push(Remark { origin: "BASCULE_BUCKETING_KEY".into(), detail: detail.into() });
-        }
-    }
-
-    fn try_files(&mut self, config: &Config) {
-        if config.files.is_empty() && config.follow.is_none() && config.state_dir.is_none() {
-            let detail = "there is nothing to serve: name a bascule.yaml with --file, or a control plane with --admin"
-                .to_owned();
-            self.problems.push(Remark { origin: "file".into(), detail });
-        }
-        match super::check::problems(&config.files, &config.keys) {
-            Ok(findings) => {
-                let remark = |finding: edge_manifest::Finding| {
-                    let origin = format!("{}:{}:{}", finding.file, finding.line, finding.column);
-                    Remark { origin, detail: format!("[{}] {}", finding.code, finding.detail) }
-                };
-                self.problems.extend(findings.into_iter().map(remark));
-            }
-            Err(error) => self.problems.push(Remark { origin: "file".into(), detail: format!("{error:#}") }),
-        }
-    }
-
-    fn try_module(&mut self, config: &Config) {
-        if config.engine.native {
-            self.engine = Some("native".into());
-            return;
-        }
-        let module = match &config.engine.module {
-            Some(path) => Module::from_file(path),
-            None => Module::embedded(),
-        };
-        match module {
-            Ok(module) => self.engine = Some(module.hash().to_owned()),
-            Err(error) => {
-                let detail = format!("{:#}", anyhow::Error::new(error));
-                self.problems.push(Remark { origin: "engine.module".into(), detail });
-            }
-        }
-    }
-
-    fn try_tls(&mut self, config: &Config) {
-        let server = config.tls.as_ref().map(|files| tls::server(&files.cert, &files.key).map(drop));
-        let client = tls::client(config.upstream_ca.as_deref()).map(drop);
-        let admin =
-            config.follow.as_ref().and_then(|follow| follow.ca.as_deref()).map(|ca| tls::client(Some(ca)).map(drop));
-        let tried = [
-            ("tls.cert", server.unwrap_or(Ok(()))),
-            ("tls.upstream_ca", client),
-            ("admin_ca", admin.unwrap_or(Ok(()))),
-        ];
-        for (origin, tried) in tried {
-            if let Err(error) = tried {
-                let detail = format!("{:#}", anyhow::Error::new(error));
-                self.problems.push(Remark { origin: origin.into(), detail });
-            }
-        }
-    }
-
-    fn try_listener(&mut self, address: SocketAddr) {
-        if let Err(error) = TcpListener::bind(address) {
-            // A gateway beside its successor is how one restarts, so this stops nobody.
-            self.warnings.push(Remark { origin: address.to_string(), detail: format!("cannot listen now: {error}") });
-        }
+        report.ok = report.problems.is_empty();
+        report
     }
 }
 
@@ -211,9 +163,9 @@ fn text(report: &Report) -> String {
         }
     }
     let verdict = match report.problems.len() {
-        0 => paint.good("a gateway would start"),
-        1 => paint.error("1 problem: a gateway would not start"),
-        count => paint.error(&format!("{count} problems: a gateway would not start")),
+        0 => paint.good(&format!("a {} would start", report.process)),
+        1 => paint.error(&format!("1 problem: a {} would not start", report.process)),
+        count => paint.error(&format!("{count} problems: a {} would not start", report.process)),
     };
     let _ = writeln!(text, "\n{verdict}");
     text

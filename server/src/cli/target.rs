@@ -14,7 +14,7 @@ use super::{
     output::Paint,
 };
 use crate::config::{
-    flags::Flags,
+    flags::{Flags, Gateway},
     secret::{KeySource, Secret},
 };
 
@@ -108,7 +108,7 @@ impl Found {
 
 /// The bucketing keys as a gateway with the same environment would have them.
 fn keys() -> anyhow::Result<KeySource> {
-    let resolved = Flags::default().layers().resolve();
+    let resolved = Flags::<Gateway>::default().layers().resolve();
     let about_key = |key: Option<&str>| key == Some(KEY_SETTING);
     if let Some(problem) = resolved.problems.iter().find(|problem| about_key(problem.key.as_deref())) {
         return Err(Failure::new(Exit::Usage, problem.to_string()).into());

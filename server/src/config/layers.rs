@@ -8,22 +8,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use admin::store::Location;
 use toml::de::{DeTable, DeValue};
 
-use super::setting::{self, Kind, Setting};
+use super::setting::{Kind, Process, Setting};
+use super::table;
 
 /// The variable that names the file when no flag does.
 pub const FILE_VARIABLE: &str = "BASCULE_CONFIG";
-/// Variables of ours that are no settings of the gateway.
-const OTHER_VARIABLES: [&str; 12] = [
+/// Variables of ours that are no settings of a process that serves.
+const OTHER_VARIABLES: [&str; 7] = [
     FILE_VARIABLE,
-    "BASCULE_ADMIN_LISTEN",
     "BASCULE_APP",
-    "BASCULE_BOOTSTRAP_ADMIN_TOKEN",
-    "BASCULE_BOOTSTRAP_ADMIN_TOKEN_FILE",
-    "BASCULE_DATABASE",
-    "BASCULE_SIGNING_KEY",
-    "BASCULE_SIGNING_KEY_FILE",
+    "BASCULE_CA_FILE",
     "BASCULE_TOKEN",
     "BASCULE_TOKEN_FILE",
     "BASCULE_UPDATE_DOCS",
@@ -110,6 +107,10 @@ impl Effective {
         match (self.texts.as_slice(), self.kind) {
             ([], _) => "not set".to_owned(),
             (_, Kind::Secret) => "set, not shown".to_owned(),
+            // Without the password of a URL.
+            ([text, ..], Kind::Database) => {
+                text.parse().map_or_else(|_| "wrong".to_owned(), |at: Location| at.to_string())
+            }
             (texts, _) => texts.join(", "),
         }
     }
@@ -124,6 +125,8 @@ impl fmt::Debug for Effective {
 /// Everything that may hold a value.
 #[derive(Debug, Default, Clone)]
 pub struct Layers {
+    /// Whose settings are asked for. A file and an environment may hold those of others too.
+    pub process: Process,
     /// By flag name, in any order.
     pub flags: BTreeMap<String, Vec<String>>,
     /// The TOML file that a flag names.
@@ -135,7 +138,7 @@ pub struct Layers {
 /// What the layers say together.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// Every setting, in the order of the table.
+    /// Every setting of the process, in the order of the table.
     pub effective: Vec<Effective>,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -152,7 +155,7 @@ impl Layers {
         let mut texts = self.file_texts(&mut resolved.problems);
         texts.extend(self.variable_texts(&mut resolved));
         texts.extend(self.flag_texts(&mut resolved.problems));
-        for setting in setting::ALL {
+        for setting in table::ALL.iter().filter(|setting| setting.is_of(self.process)) {
             let (texts, origin) = texts.remove(setting.key).unwrap_or_else(|| (defaults(setting), Origin::Default));
             for text in &texts {
                 if let Some(detail) = setting.kind.problem(text) {
@@ -166,8 +169,8 @@ impl Layers {
     }
 
     fn flag_texts(&self, problems: &mut Vec<Problem>) -> Texts {
-        let named = setting::ALL.iter().filter_map(|setting| {
-            let flag = setting.flag?;
+        let named = table::ALL.iter().filter_map(|setting| {
+            let flag = setting.flag(self.process)?;
             let given = self.flags.get(flag)?;
             let [path] = &given[..] else { return Some((setting.key, (given.clone(), Origin::Flag(flag)))) };
             if setting.kind != Kind::Secret {
@@ -188,12 +191,12 @@ impl Layers {
     fn variable_texts(&self, resolved: &mut Resolved) -> Texts {
         let mut texts = Texts::new();
         let mut known: Vec<String> = OTHER_VARIABLES.map(str::to_owned).into();
-        for setting in setting::ALL {
+        for setting in table::ALL {
             let name = setting.variable();
             if let Some(text) = self.variables.get(&name) {
                 texts.insert(setting.key, (split(setting, text), Origin::Variable(name.clone())));
             }
-            if setting.kind == Kind::Secret {
+            if setting.kind.has_file_variable() {
                 let file = format!("{name}_FILE");
                 if let Some(path) = self.variables.get(&file) {
                     self.secret_file(setting, &name, path, &mut texts, &mut resolved.problems);
@@ -294,7 +297,7 @@ impl TomlFile<'_> {
                 (Some(setting), value) => self.value(setting, value, at),
                 (None, DeValue::Table(inner)) if is_table(&key) => self.table(&key, inner),
                 (None, _) => {
-                    let help = did_you_mean(&key, setting::ALL.iter().map(|setting| setting.key));
+                    let help = did_you_mean(&key, table::ALL.iter().map(|setting| setting.key));
                     self.problem(at, Some(key), format!("there is no such setting{help}"));
                 }
             }
@@ -338,7 +341,7 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 
 /// Whether settings are below this key.
 fn is_table(key: &str) -> bool {
-    setting::ALL.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    table::ALL.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// `; did you mean …?` when something is near.

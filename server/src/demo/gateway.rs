@@ -74,7 +74,7 @@ impl Stage {
             timeouts: admin::limits::Timeouts::default(),
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
-            let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow() };
+            let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow()? };
             let ports = [stage.claim(CLIENT_PORT + offset)?, stage.claim(OPS_PORT + offset)?];
             stage.gateways.push(gateway(native, ports, region, follow)?);
         }

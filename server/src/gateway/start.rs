@@ -207,7 +207,7 @@ pub fn run(config: &Config) -> Result<Stopped, StartError> {
         let _in_runtime = runtime.enter();
         life.follow_signals()?
     };
-    crate::config::report(config);
+    config.report();
     let gateway = Gateway::start(config, &life)?;
     let stopped = runtime.block_on(async {
         let signals = tokio::spawn(signals);
