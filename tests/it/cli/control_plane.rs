@@ -33,7 +33,7 @@ impl Process {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let (send, addresses) = std::sync::mpsc::channel();
+        let (send, addresses) = std::sync::mpsc::sync_channel(1);
         // It is read to its end, so that the process never waits for us.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
