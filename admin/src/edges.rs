@@ -1,11 +1,12 @@
 //! The edges: who is connected, what each one runs, and the snapshots that wait for them.
 //!
 //! It owns the newest publication of every environment as the bytes of one event, shared by all streams, and what edges
-//! acknowledged. In memory only: after a restart edges connect again and say what they run. Invariants: a stream sends
+//! acknowledged. Other processes on the store and a successor know its edges by the [`roster`]. Invariants: a stream sends
 //! an environment's publications in the order of their numbers and may leave out those that a newer one has replaced;
 //! an edge counts as expected until it has said that it leaves, or was gone for longer than [`LEASE`].
 
 pub mod proof;
+pub mod roster;
 pub mod stream;
 
 use std::collections::BTreeMap;
@@ -129,6 +130,8 @@ type Key = (String, String);
 struct State {
     latest: BTreeMap<Scope, Arc<Latest>>,
     edges: BTreeMap<Key, Edge>,
+    /// Those of other processes on the store.
+    elsewhere: BTreeMap<String, Vec<Edge>>,
     access: Arc<Vec<(Scope, Vec<admin_api::edge::OfrepToken>)>>,
 }
 
@@ -142,6 +145,9 @@ pub struct Hub {
     access: watch::Sender<u64>,
     answers: watch::Sender<u64>,
     changes: watch::Sender<u64>,
+    fenced: watch::Sender<bool>,
+    /// Up to which of the answers the other processes have been told.
+    recorded: watch::Sender<u64>,
 }
 
 impl Hub {
@@ -155,6 +161,8 @@ impl Hub {
             access: watch::Sender::new(0),
             answers: watch::Sender::new(0),
             changes: watch::Sender::new(0),
+            fenced: watch::Sender::new(false),
+            recorded: watch::Sender::new(0),
         }
     }
 
@@ -274,7 +282,8 @@ impl Hub {
         served.map(|(scope, _)| scope.clone()).collect()
     }
 
-    fn connect(&self, hello: Hello, principal: &Arc<Principal>) -> String {
+    /// The name of the connection, and the answer that it is.
+    fn connect(&self, hello: Hello, principal: &Arc<Principal>) -> (String, u64) {
         let connection = ids::random_id();
         let mut state = self.lock();
         let key = (hello.edge.clone(), hello.boot.clone());
@@ -293,7 +302,13 @@ impl Hub {
             requests_per_second: before.map_or(0.0, |edge| edge.requests_per_second),
         };
         state.edges.insert(key, edge);
-        connection
+        drop(state);
+        let mut answer = 0;
+        self.answers.send_modify(|count| {
+            *count += 1;
+            answer = *count;
+        });
+        (connection, answer)
     }
 
     fn is_current(&self, key: &Key, connection: &str) -> bool {
@@ -365,11 +380,11 @@ impl Hub {
         true
     }
 
-    /// All edges that are not long gone.
+    /// All edges that are not long gone, wherever they are connected.
     pub fn edges(&self) -> Vec<Edge> {
         let mut state = self.lock();
         state.edges.retain(|_, edge| edge.lost_at.is_none_or(|at| at.elapsed() < FORGET) || edge.is_connected());
-        state.edges.values().cloned().collect()
+        state.everywhere().into_iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

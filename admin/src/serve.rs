@@ -6,6 +6,7 @@
 
 mod background;
 mod connection;
+mod rosters;
 mod timed;
 
 use std::net::SocketAddr;
@@ -117,6 +118,7 @@ impl Admin {
         let first_token = first_token(&control, settings.bootstrap_token.as_ref()).await?;
         control.catch_up().await?;
         control.refresh_access().await?;
+        rosters::inherit(&control).await?;
         let (accept, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             control: Arc::clone(&control),

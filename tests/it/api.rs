@@ -7,6 +7,7 @@ mod edges;
 mod logs;
 mod objects;
 mod patience;
+mod replicas;
 mod rollback;
 mod schemathesis;
 mod tokens;

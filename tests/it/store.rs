@@ -78,7 +78,7 @@ suite! {
         answers_are_remembered_and_forgotten,
     }
     edges {
-        edges_are_replaced_and_deleted,
+        rosters_are_replaced_and_deleted,
         a_report_is_accepted_once,
         counters_add_up,
         counters_take_many_and_stay_at_the_largest_number,

@@ -1,3 +1,3 @@
 DROP TABLE usage_counters;
 DROP TABLE edge_reports;
-DROP TABLE edges;
+DROP TABLE rosters;

@@ -1,9 +1,9 @@
--- Edges that were seen, which of their reports were counted, and what they counted.
+-- The edges of each process, which of their reports were counted, and what they counted.
 
-CREATE TABLE edges (
-    id text COLLATE "C" NOT NULL PRIMARY KEY,
-    document text COLLATE "C" NOT NULL,
-    seen_at bigint NOT NULL
+CREATE TABLE rosters (
+    process text COLLATE "C" NOT NULL PRIMARY KEY,
+    beat bigint NOT NULL,
+    document text COLLATE "C" NOT NULL
 );
 
 CREATE TABLE edge_reports (

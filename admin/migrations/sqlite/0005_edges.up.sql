@@ -1,9 +1,9 @@
--- Edges that were seen, which of their reports were counted, and what they counted.
+-- The edges of each process, which of their reports were counted, and what they counted.
 
-CREATE TABLE edges (
-    id TEXT NOT NULL PRIMARY KEY,
-    document TEXT NOT NULL,
-    seen_at INTEGER NOT NULL
+CREATE TABLE rosters (
+    process TEXT NOT NULL PRIMARY KEY,
+    beat INTEGER NOT NULL,
+    document TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE edge_reports (

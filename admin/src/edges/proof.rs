@@ -35,7 +35,7 @@ impl Hub {
     fn proof(&self, scope: &Scope, number: u64, since: Instant) -> Proof {
         let state = self.lock();
         let mut proof = Proof { edges: Vec::new(), missing: Vec::new() };
-        for edge in state.edges.values().filter(|edge| edge.serves(scope) && is_expected(edge)) {
+        for edge in state.everywhere().into_iter().filter(|edge| edge.serves(scope) && is_expected(edge)) {
             match edge.runs.get(scope).filter(|run| run.number >= number) {
                 Some(run) => proof.edges.push(EdgeAck {
                     id: edge.hello.edge.clone(),

@@ -64,11 +64,11 @@ impl Hub {
         let (sender, events) = Events::channel();
         let hub = Arc::clone(self);
         let key = (hello.edge.clone(), hello.boot.clone());
-        let connection = self.connect(hello, &principal);
+        let (connection, answer) = self.connect(hello, &principal);
         tokio::spawn(async move {
             let stream = Stream { hub: &hub, principal: &principal, sender, connection: &connection };
             // However it ended, the edge is no longer connected by it.
-            let _ = stream.run(&key, after, &stop).await;
+            let _ = stream.run(&key, answer, after, &stop).await;
             hub.disconnect(&key, &connection);
             drop(place);
         });
@@ -84,8 +84,15 @@ struct Stream<'h> {
 }
 
 impl Stream<'_> {
-    async fn run(&self, key: &super::Key, after: Option<u64>, stop: &CancellationToken) -> Result<(), Ended> {
+    async fn run(
+        &self,
+        key: &super::Key,
+        answer: u64,
+        after: Option<u64>,
+        stop: &CancellationToken,
+    ) -> Result<(), Ended> {
         let (mut published, mut access) = (self.hub.sequence.subscribe(), self.hub.access.subscribe());
+        let mut fenced = self.hub.fenced.subscribe();
         let welcome = Welcome {
             connection: self.connection.to_owned(),
             heartbeat_ms: millis(HEARTBEAT),
@@ -93,6 +100,7 @@ impl Stream<'_> {
             public_keys: vec![self.hub.public_key().clone()],
         };
         self.send(frame(None, event::WELCOME, &welcome, None)).await?;
+        self.until_recorded(answer, stop).await?;
         self.send(frame(None, event::ACCESS, &self.hub.access_for(self.principal), None)).await?;
         // A number from another store's future means nothing here.
         let mut seen = after.filter(|after| *after <= self.hub.sequence()).unwrap_or(0);
@@ -118,8 +126,24 @@ impl Stream<'_> {
                     }
                     self.send(Bytes::from_static(b": \n\n")).await?;
                 }
+                // Without a goodbye: the edge counts as lost, and goes where it is known.
+                _ = fenced.changed() => {
+                    if self.hub.is_fenced() {
+                        return Err(Ended);
+                    }
+                }
                 () = self.sender.closed() => return Err(Ended),
             }
+        }
+    }
+
+    /// No edge gets a snapshot of which another process that proves something does not know.
+    async fn until_recorded(&self, answer: u64, stop: &CancellationToken) -> Result<(), Ended> {
+        let mut recorded = self.hub.recorded.subscribe();
+        tokio::select! {
+            is_told = recorded.wait_for(|upto| *upto >= answer) => is_told.map(drop).map_err(|_| Ended),
+            () = stop.cancelled() => Err(Ended),
+            () = self.sender.closed() => Err(Ended),
         }
     }
 

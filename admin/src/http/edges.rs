@@ -167,6 +167,10 @@ fn stream(call: &Call) -> Result<Reply, Failure> {
         engine: named("engine")?,
     };
     let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    if call.shared.control.hub.is_fenced() {
+        let detail = "the store does not answer, so other processes could not know of this edge";
+        return Err(Failure::later(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail, 5));
+    }
     let place = call.shared.admission.stream().ok_or_else(|| {
         let seconds = 1 + u64::from(ids::random::<1>()[0] % 10);
         Failure::later(

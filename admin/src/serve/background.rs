@@ -7,6 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::rosters;
 use crate::http::idempotency::KEPT_MS;
 use crate::ids;
 use crate::service::publish::TOPIC_PUBLISHED;
@@ -27,7 +28,11 @@ pub(super) fn start(control: &Arc<Control>, stop: &CancellationToken, tasks: &Ta
         }
         said("writing the last uses of tokens", tidy(&own).await);
     });
+    let (own, until) = (Arc::clone(control), stop.clone());
+    tasks.spawn(async move { rosters::write(&own, &until).await });
     if control.store.is_shared() {
+        let (own, until) = (Arc::clone(control), stop.clone());
+        tasks.spawn(async move { until.run_until_cancelled(rosters::listen(&own)).await });
         let (own, until) = (Arc::clone(control), stop.clone());
         tasks.spawn(async move { until.run_until_cancelled(listen(&own)).await });
     }

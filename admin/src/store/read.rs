@@ -5,7 +5,7 @@ use sqlx::SqlSafeStr;
 use super::connection::{Row, Value, values};
 use super::error::StoreError;
 use super::rows::{
-    EdgeRow, EnvironmentKey, Kind, Object, ObjectId, Publication, PublicationHead, Remembered, Token, Usage,
+    EnvironmentKey, Kind, Object, ObjectId, Publication, PublicationHead, Remembered, RosterRow, Token, Usage,
 };
 use super::session::Session;
 
@@ -176,9 +176,9 @@ impl View {
         self.maybe(SQL, values![token, key], remembered).await
     }
 
-    /// All edges, ordered by id.
-    pub async fn edges(&mut self) -> Result<Vec<EdgeRow>, StoreError> {
-        self.all("SELECT id, document, seen_at FROM edges ORDER BY id", &[], edge).await
+    /// The rosters of all processes, ordered by process.
+    pub async fn rosters(&mut self) -> Result<Vec<RosterRow>, StoreError> {
+        self.all("SELECT process, beat, document FROM rosters ORDER BY process", &[], roster).await
     }
 
     /// The counters of an environment, ordered by kind, key and variant.
@@ -261,8 +261,8 @@ fn remembered(row: &mut Row) -> Result<Remembered, StoreError> {
     })
 }
 
-fn edge(row: &mut Row) -> Result<EdgeRow, StoreError> {
-    Ok(EdgeRow { id: row.text()?, document: row.text()?, seen_at: row.integer()? })
+fn roster(row: &mut Row) -> Result<RosterRow, StoreError> {
+    Ok(RosterRow { process: row.text()?, beat: row.integer()?, document: row.text()? })
 }
 
 fn usage(row: &mut Row) -> Result<Usage, StoreError> {

@@ -230,15 +230,15 @@ impl std::fmt::Debug for EnvironmentKey {
     }
 }
 
-/// An edge that has been seen.
+/// The edges of one process on the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EdgeRow {
-    /// Its id.
-    pub id: String,
-    /// JSON: what it said of itself and what it runs.
+pub struct RosterRow {
+    /// Which process.
+    pub process: String,
+    /// Raised with every write: a process whose beat stands still is gone.
+    pub beat: i64,
+    /// JSON: the edges and what they run.
     pub document: String,
-    /// Last contact.
-    pub seen_at: i64,
 }
 
 /// What is added to the counters of a flag's variant or a release.

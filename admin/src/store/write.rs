@@ -3,7 +3,7 @@
 use super::WriteTx;
 use super::connection::{Value, values};
 use super::error::StoreError;
-use super::rows::{EdgeRow, EnvironmentKey, Object, ObjectId, Publication, Remembered, Token};
+use super::rows::{EnvironmentKey, Object, ObjectId, Publication, Remembered, RosterRow, Token};
 
 /// After this long no report of a former boot arrives any more: seven days.
 const FORGOTTEN_BOOT: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -151,18 +151,16 @@ impl WriteTx {
         self.run("DELETE FROM remembered WHERE created_at < $1", values![before]).await.map(drop)
     }
 
-    /// Makes or replaces what is known of an edge.
-    pub async fn put_edge(&mut self, edge: &EdgeRow) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO edges (id, document, seen_at) VALUES ($1, $2, $3) \
-            ON CONFLICT (id) DO UPDATE SET document = excluded.document, seen_at = excluded.seen_at";
-        self.run(SQL, values![&edge.id, &edge.document, edge.seen_at]).await.map(drop)
+    /// Makes or replaces the roster of a process.
+    pub async fn put_roster(&mut self, roster: &RosterRow) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO rosters (process, beat, document) VALUES ($1, $2, $3) \
+            ON CONFLICT (process) DO UPDATE SET beat = excluded.beat, document = excluded.document";
+        self.run(SQL, values![&roster.process, roster.beat, &roster.document]).await.map(drop)
     }
 
-    /// Forgets an edge, if it is there.
-    ///
-    /// Which of its reports were counted stays known: one that comes again must not be counted again.
-    pub async fn delete_edge(&mut self, id: &str) -> Result<(), StoreError> {
-        self.run("DELETE FROM edges WHERE id = $1", values![id]).await.map(drop)
+    /// Forgets the roster of a process, if it is there.
+    pub async fn delete_roster(&mut self, process: &str) -> Result<(), StoreError> {
+        self.run("DELETE FROM rosters WHERE process = $1", values![process]).await.map(drop)
     }
 
     /// Whether a report is to be counted: false when it, or a later one of the same boot, already was.

@@ -1,20 +1,21 @@
 //! Edges, their reports and their counters.
 
-use admin::store::{EdgeRow, Usage, UsageDelta};
+use admin::store::{RosterRow, Usage, UsageDelta};
 
 use super::Place;
 
-pub(super) async fn edges_are_replaced_and_deleted(place: &Place) {
+pub(super) async fn rosters_are_replaced_and_deleted(place: &Place) {
     let store = place.open().await;
-    let edge = |id: &str, seen_at| EdgeRow { id: id.into(), document: format!("{{\"at\":{seen_at}}}"), seen_at };
+    let roster =
+        |process: &str, beat| RosterRow { process: process.into(), beat, document: format!("{{\"at\":{beat}}}") };
     let mut tx = store.write().await.unwrap();
-    for one in [edge("b", 1), edge("a", 2), edge("b", 3)] {
-        tx.put_edge(&one).await.unwrap();
+    for one in [roster("b", 1), roster("a", 2), roster("b", 3)] {
+        tx.put_roster(&one).await.unwrap();
     }
-    assert_eq!(tx.edges().await.unwrap(), [edge("a", 2), edge("b", 3)]);
-    tx.delete_edge("a").await.unwrap();
+    assert_eq!(tx.rosters().await.unwrap(), [roster("a", 2), roster("b", 3)]);
+    tx.delete_roster("a").await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(store.read().await.unwrap().edges().await.unwrap(), [edge("b", 3)]);
+    assert_eq!(store.read().await.unwrap().rosters().await.unwrap(), [roster("b", 3)]);
 }
 
 pub(super) async fn a_report_is_accepted_once(place: &Place) {
