@@ -140,6 +140,32 @@ pub fn signed_bytes(previous: &str, document: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// How the id of a bucketing key begins when it says which key it is.
+const COMMITMENT: &str = "sha256-";
+/// Of the 256: a second key with the same id takes 2^128 attempts.
+const COMMITMENT_BITS: usize = 128;
+
+/// The id of a bucketing key: `sha256-` and the first 32 hexadecimal digits of the SHA-256 of a label and the key.
+///
+/// The id is in the signed document, so a key that is exchanged on its way to an edge is noticed, while the id of a random
+/// key tells nothing about it.
+pub fn bucketing_key_id(key: &[u8; 16]) -> String {
+    use sha2::{Digest as _, Sha256};
+    use std::fmt::Write as _;
+    let digest = Sha256::new().chain_update(b"bascule-bucketing-key-v1\n").chain_update(key).finalize();
+    let mut id = COMMITMENT.to_owned();
+    for byte in &digest[..COMMITMENT_BITS / 8] {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+/// Whether a key may be the one with this id: it is, or the id does not say which key it is.
+pub fn may_be_bucketing_key(id: &str, key: &[u8; 16]) -> bool {
+    !id.starts_with(COMMITMENT) || id == bucketing_key_id(key)
+}
+
 /// All OFREP tokens that count at this edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -322,6 +348,14 @@ mod tests {
     fn a_secret_is_in_no_debug_output() {
         let secret = BucketingSecret { id: "k1".into(), key: "canary".into() };
         assert!(!format!("{secret:?}").contains("canary"));
+    }
+
+    #[test]
+    fn the_id_of_a_bucketing_key_belongs_to_it_alone() {
+        let id = bucketing_key_id(&[7; 16]);
+        assert_eq!(id, "sha256-689a360da1267b075420cb2569d9312a");
+        assert!(may_be_bucketing_key(&id, &[7; 16]) && !may_be_bucketing_key(&id, &[8; 16]));
+        assert!(may_be_bucketing_key("k1", &[8; 16]), "an id that says nothing");
     }
 
     #[test]

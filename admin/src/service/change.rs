@@ -181,8 +181,9 @@ fn with_new_keys(cached: &Cached, edits: &[Edit]) -> Result<Keys, ServiceError> 
 }
 
 fn new_key(app: &AppName, environment: &str) -> EnvironmentKey {
-    let id = format!("k-{}", ids::hex(&ids::random::<4>()));
-    EnvironmentKey { app: app.as_str().to_owned(), environment: environment.to_owned(), id, key: ids::random_id() }
+    let key = ids::random::<16>();
+    let (app, environment) = (app.as_str().to_owned(), environment.to_owned());
+    EnvironmentKey { app, environment, id: admin_api::edge::bucketing_key_id(&key), key: ids::hex(&key) }
 }
 
 /// What every environment last published, also one that was deleted once and is made again: its numbers go on.

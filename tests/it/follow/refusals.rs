@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use admin_api::edge::BucketingSecret;
 use serde_json::{Value, json};
 use tests::control_plane::{BUCKETING_KEY, Signer, snapshot_event};
 
@@ -51,6 +52,17 @@ fn a_document_that_was_changed_on_its_way_is_refused() {
     let changed = document.to_string().replace("\"version\":\"1\"", "\"version\":\"6\"");
     assert_ne!(changed, document.to_string());
     assert_eq!(refused(&story, 2, &snapshot_event(&head, &changed, 9)), "signature_invalid");
+}
+
+#[test]
+fn a_bucketing_key_that_was_exchanged_on_its_way_is_refused() {
+    let story = Story::begin();
+    let mut document = story.document(2);
+    let id = admin_api::edge::bucketing_key_id(&[7; 16]);
+    document["bucketingKeyId"] = id.as_str().into();
+    let mut head = story.plane.signer().head(&document);
+    head.bucketing_key = BucketingSecret { id, key: "08".repeat(16) };
+    assert_eq!(refused(&story, 2, &snapshot_event(&head, &document.to_string(), 9)), "document_invalid");
 }
 
 #[test]

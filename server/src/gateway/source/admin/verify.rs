@@ -1,6 +1,6 @@
 //! From a head and a document to a snapshot that may be loaded.
 
-use admin_api::edge::SnapshotHead;
+use admin_api::edge::{SnapshotHead, may_be_bucketing_key};
 use edge_engine::{BucketingKey, Problem};
 
 use super::keys::{Keyring, Untrusted};
@@ -61,6 +61,10 @@ pub(super) fn load(head: &SnapshotHead, document: Vec<u8>, engine: &Engine) -> R
         return Err(Refusal::document("the bucketing key that came along is another one".to_owned()));
     }
     let key = bucketing_key(head).ok_or_else(|| Refusal::document("the bucketing key is none".to_owned()))?;
+    // The key itself is not signed, its id is.
+    if !may_be_bucketing_key(&head.bucketing_key.id, key.as_bytes()) {
+        return Err(Refusal::document("the bucketing key is not the one of its id".to_owned()));
+    }
     LoadedSnapshot::of(wire, document.into(), &key, engine).map_err(|error| match &error {
         LoadError::Problems(problems) => Refusal::problems(problems),
         LoadError::Module(_) => Refusal { code: "module_failed", detail: telemetry::chain(&error) },
