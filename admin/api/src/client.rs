@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub use call::Call;
 pub use events::{ChangeEvent, Events};
-pub use operations::{AuditQuery, Change};
+pub use operations::{Apply, AuditQuery, Change};
 
 use crate::Problem;
 use connect::Target;

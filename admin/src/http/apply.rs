@@ -24,6 +24,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
             DRY_RUN,
             REASON,
             Query { name: "prune", kind: QueryKind::Flag, help: "Also delete what the file does not mention." },
+            Query {
+                name: "allowRolledBack",
+                kind: QueryKind::Flag,
+                help: "Also bring back releases that were rolled back; otherwise such a file is refused with `release_rolled_back`.",
+            },
         ],
         body: Takes::Manifest,
         answers: &[Answer {
@@ -52,7 +57,11 @@ async fn apply(call: Call) -> Result<Reply, Failure> {
     let text = std::str::from_utf8(&call.body)
         .map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "body_invalid", "the body is not UTF-8 text"))?;
     let manifest = edge_manifest::load(text, "bascule.yaml").map_err(Failure::of_findings)?;
-    let options = Options { dry_run: call.flag("dryRun"), prune: call.flag("prune") };
+    let options = Options {
+        dry_run: call.flag("dryRun"),
+        prune: call.flag("prune"),
+        allow_rolled_back: call.flag("allowRolledBack"),
+    };
     let reason = call.query("reason").unwrap_or_default().to_owned();
     let app = manifest.app().as_str().to_owned();
     let applied = call.shared.control.apply(&call.actor(), &app, manifest.objects(), reason, options).await?;

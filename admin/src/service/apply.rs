@@ -16,6 +16,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Delete what the file does not mention.
     pub prune: bool,
+    /// Bring back releases that were rolled back.
+    pub allow_rolled_back: bool,
 }
 
 /// What an apply came to.
@@ -82,6 +84,9 @@ impl Control {
                 let missing = missing(app, &mentioned);
                 let mut edits: Vec<Edit> = objects.into_iter().map(|object| edit(app, object)).collect();
                 check_releases(app, &edits)?;
+                if !options.allow_rolled_back {
+                    check_rolled_back(app, &edits)?;
+                }
                 edits.extend(histories(app, &edits));
                 if options.prune {
                     // What goes with its environment or flag is not deleted twice.
@@ -151,6 +156,28 @@ fn check_releases(app: &App, edits: &[Edit]) -> Result<(), ServiceError> {
         })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::Faults(faults)) }
+}
+
+/// What was rolled back does not come back because somebody, or a pipeline, applies the file of before once more.
+fn check_rolled_back(app: &App, edits: &[Edit]) -> Result<(), ServiceError> {
+    for edit in edits.iter().filter(|edit| edit.at.kind == Kind::Traffic) {
+        let now = app.entry(&edit.at).map(|entry| &*entry.document);
+        let (Some(now), Some(next)) = (now, &edit.document) else { continue };
+        let rolled_back: Vec<&Value> = now.get("rolledBack").and_then(Value::as_array).into_iter().flatten().collect();
+        let back = held(next).find(|id| rolled_back.contains(id) && held(now).all(|other| other != *id));
+        let Some(release) = back.and_then(Value::as_str) else { continue };
+        let environment = &edit.at.environment;
+        return Err(ServiceError::Refused {
+            code: "release_rolled_back",
+            detail: format!("{release} was rolled back in {environment}, and the file would bring it back"),
+            hint: Some("take it out of the file's slots, or say allowRolledBack (--allow-rolled-back)".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+fn held(traffic: &Value) -> impl Iterator<Item = &Value> {
+    traffic.get("slots").and_then(Value::as_object).into_iter().flat_map(|slots| slots.values())
 }
 
 /// The histories that the new traffics make.

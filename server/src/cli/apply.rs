@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use admin_api::{answers::Outcome as Changed, client::Reply};
+use admin_api::{
+    answers::Outcome as Changed,
+    client::{Apply, Reply},
+};
 
 use super::{
     changes, check,
@@ -22,7 +25,8 @@ Examples:
 What would change is shown first. Where traffic moves or something is deleted, a person is asked,
 or --yes is needed: exit code 6 without either. What a file does not mention stays, unless
 --prune. The same file again changes nothing and ends with 0. With several files, each is one step
-of its own.";
+of its own. A release that was rolled back does not come back because a file still has it in a
+slot: exit code 5, unless --allow-rolled-back.";
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,9 @@ pub(super) struct Args {
     /// Also delete what a file does not mention
     #[arg(long)]
     prune: bool,
+    /// Also bring back releases that were rolled back
+    #[arg(long)]
+    allow_rolled_back: bool,
     #[command(flatten)]
     write: Write,
     #[command(flatten)]
@@ -44,10 +51,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let sources = read(&args.files)?;
+    let how = Apply { prune: args.prune, allow_rolled_back: args.allow_rolled_back };
     args.connection.run(async |session| {
         let mut planned = Vec::new();
         for source in &sources {
-            planned.push(plan(session, source, args.prune).await?);
+            planned.push(plan(session, source, how).await?);
         }
         show(session, &sources, &planned, args.write.dry_run)?;
         if args.write.dry_run {
@@ -62,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 continue;
             }
             let change = args.write.seen(None);
-            let applied = session.client.apply(source.text.clone(), args.prune, change).await;
+            let applied = session.client.apply(source.text.clone(), how, change).await;
             let applied = applied.map_err(|error| explain(error, Some(&source.name)))?;
             session.say(&applied.json, || changes::summary(&applied.value))?;
         }
@@ -83,9 +91,9 @@ pub(super) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
 }
 
 /// What a file would change.
-pub(super) async fn plan(session: &Session, source: &Source, prune: bool) -> anyhow::Result<Reply<Changed>> {
+pub(super) async fn plan(session: &Session, source: &Source, how: Apply) -> anyhow::Result<Reply<Changed>> {
     let write = Write { dry_run: true, reason: None };
-    let planned = session.client.apply(source.text.clone(), prune, write.seen(None)).await;
+    let planned = session.client.apply(source.text.clone(), how, write.seen(None)).await;
     Ok(planned.map_err(|error| explain(error, Some(&source.name)))?)
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use admin_api::client::Apply;
+
 use super::{
     apply,
     exit::{Exit, Outcome},
@@ -35,10 +37,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let sources = apply::read(&args.files)?;
+    // Looking brings nothing back.
+    let how = Apply { prune: args.prune, allow_rolled_back: true };
     args.connection.run(async |session| {
         let mut planned = Vec::new();
         for source in &sources {
-            planned.push(apply::plan(session, source, args.prune).await?);
+            planned.push(apply::plan(session, source, how).await?);
         }
         apply::show(session, &sources, &planned, true)?;
         let differs = planned.iter().any(|plan| !plan.value.changes.is_empty());

@@ -240,8 +240,11 @@ pub(super) fn explain(error: ClientError, file: Option<&str>) -> Failure {
     }
 }
 
+/// Codes of what could be done, and is not allowed now.
+const POLICY: [&str; 1] = ["release_rolled_back"];
+
 fn refused(problem: &Problem, file: Option<&str>) -> Failure {
-    let exit = exit_of(problem.status);
+    let exit = if POLICY.contains(&problem.code.as_str()) { Exit::Refused } else { exit_of(problem.status) };
     let mut notes = Vec::new();
     for fault in &problem.errors {
         notes.extend(lines(fault, problem, file));

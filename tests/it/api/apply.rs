@@ -74,3 +74,29 @@ fn mistakes_in_a_file_have_their_lines() {
     let request = plane.request("PUT", "/api/v1/apply").token(plane.root());
     assert_eq!(request.bytes("application/yaml", &[0xff, 0xfe]).send().status, 400);
 }
+
+#[test]
+fn a_file_of_before_does_not_bring_back_what_was_rolled_back() {
+    let plane = ControlPlane::start();
+    let canary = SHOP.replace(
+        "traffic: {active: blue, slots: {blue: web-1}}\nreleases",
+        "traffic: {active: blue, slots: {blue: web-1, green: web-2}, candidateWeight: 5}\nreleases",
+    );
+    assert_ne!(canary, SHOP);
+    plane.apply(&canary);
+    assert_eq!(plane.ask("POST", &format!("{PRODUCTION}/rollback"), Some(json!({"reason": "errors"}))).status, 200);
+    let request = |query: &str| {
+        let request = plane.request("PUT", &format!("/api/v1/apply{query}")).token(plane.root());
+        request.body("application/yaml", &canary).send()
+    };
+    for query in ["", "?dryRun=true", "?prune=true"] {
+        let refused = request(query);
+        assert_eq!((refused.status, &refused.body["code"]), (409, &json!("release_rolled_back")), "{refused:?}");
+        assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.starts_with("web-2 was rolled back")));
+    }
+    let slots = || plane.ask("GET", &format!("{PRODUCTION}/traffic"), None).body["slots"].clone();
+    assert_eq!(slots(), json!({"blue": "web-1"}));
+    assert_eq!(request("?allowRolledBack=true").status, 200);
+    assert_eq!(slots(), json!({"blue": "web-1", "green": "web-2"}));
+    assert_eq!(request("").body["changes"], json!([]), "it is back, and the file changes nothing");
+}

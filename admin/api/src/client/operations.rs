@@ -32,6 +32,15 @@ pub struct Change<'c> {
     pub seen: Option<i64>,
 }
 
+/// How a file is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Apply {
+    /// Delete what it does not mention.
+    pub prune: bool,
+    /// Bring back releases that were rolled back.
+    pub allow_rolled_back: bool,
+}
+
 impl Change<'_> {
     fn on(self, call: Call) -> Call {
         let call = match self.seen {
@@ -111,13 +120,9 @@ impl Client {
     }
 
     /// `apply`.
-    pub async fn apply(
-        &self,
-        manifest: String,
-        prune: bool,
-        change: Change<'_>,
-    ) -> Result<Reply<Outcome>, ClientError> {
-        let call = change.without_revision(Call::v1(Method::PUT, &["apply"])).query_if("prune", prune);
+    pub async fn apply(&self, manifest: String, how: Apply, change: Change<'_>) -> Result<Reply<Outcome>, ClientError> {
+        let call = change.without_revision(Call::v1(Method::PUT, &["apply"])).query_if("prune", how.prune);
+        let call = call.query_if("allowRolledBack", how.allow_rolled_back);
         self.ask(call.body("application/yaml", manifest)).await
     }
 

@@ -127,3 +127,19 @@ fn a_release_that_was_kept_and_has_rules_is_not_taken_for_a_candidate() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stdout.starts_with("web in production: web-2 → web-1, "), "{ended:?}");
 }
+
+#[test]
+fn applying_the_file_of_before_is_refused_by_policy_and_still_can_be_compared() {
+    let plane = canary();
+    let folder = crate::cli::folder(&[("web.yaml", &done(&plane, ["export", "web"]))]);
+    let file = folder.path().join("web.yaml");
+    let file = file.to_str().expect("a path");
+    done(&plane, ROLLBACK.iter().chain(&["--yes"]));
+    let refused = run(&plane, ["apply", file, "--yes"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (5, ""), "{refused:?}");
+    assert!(refused.stderr.contains("web-2 was rolled back in production"), "{refused:?}");
+    assert!(refused.stderr.contains("--allow-rolled-back"), "{refused:?}");
+    assert!(done(&plane, ["diff", file]).contains("/slots/green \"web-2\""));
+    let back = done(&plane, ["apply", file, "--yes", "--allow-rolled-back"]);
+    assert!(back.contains("1 changed"), "{back}");
+}
