@@ -21,6 +21,7 @@ mod evaluate;
 mod events;
 mod flags;
 mod gates;
+mod health;
 mod objects;
 mod ofrep;
 mod ops;

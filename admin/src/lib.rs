@@ -7,6 +7,7 @@ pub mod edges;
 pub mod http;
 pub mod ids;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod principal;

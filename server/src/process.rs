@@ -11,31 +11,11 @@ pub fn started_at() -> Timestamp {
     *STARTED.get_or_init(Timestamp::now)
 }
 
-/// Resident memory; `None` where there is no `/proc`.
-pub fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
-}
-
 /// Makes the calling thread yield to all others: what it does may take as long as it likes.
 pub fn lower_priority_of_thread() {
     // Elsewhere the call is about the whole process. Where it fails, the thread keeps its priority.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, 19);
-}
-
-/// What the process may use: the cgroup's limit or the machine's memory, whichever is less.
-pub fn memory_limit() -> Option<u64> {
-    let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limits = cgroup.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    limits.chain(machine_memory()).min()
-}
-
-fn machine_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// CPU time in user and system mode.
@@ -56,9 +36,6 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_a_living_process() {
-        let memory = resident_bytes().expect("Linux");
-        assert!((1 << 20..1 << 36).contains(&memory), "{memory}");
-        assert!(memory_limit().expect("Linux") > memory);
         assert!(cpu_time().expect("Linux") > Duration::ZERO);
         let file = std::fs::File::open("/proc/self/statm").expect("Linux");
         assert!(open_descriptors().expect("Linux") >= 4);

@@ -4,6 +4,7 @@ mod apply;
 mod authorisation;
 mod bad_input;
 mod edges;
+mod health;
 mod logs;
 mod objects;
 mod patience;

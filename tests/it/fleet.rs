@@ -1,7 +1,8 @@
 //! A control plane and real gateways that follow it: what was promised to hold across processes.
 
+mod rollback;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -28,7 +29,11 @@ struct Fleet {
 
 impl Fleet {
     fn start(gateways: usize) -> Self {
-        let (plane, blue, green) = (ControlPlane::start(), Origin::named("blue"), Origin::named("green"));
+        Self::of(gateways, Origin::named("blue"), Origin::named("green"))
+    }
+
+    fn of(gateways: usize, blue: Origin, green: Origin) -> Self {
+        let plane = ControlPlane::start();
         plane.apply(&format!(
             "app: web
 environments:
@@ -82,43 +87,6 @@ flags:
     fn edges(&self) -> Vec<Value> {
         self.plane.ask("GET", "/api/v1/edges", None).body["items"].as_array().cloned().unwrap_or_default()
     }
-}
-
-/// Visitors on kept-alive connections, until they are told to stop; how many requests were answered, and how many not.
-fn visit(address: SocketAddr, visitor: usize, stop: &AtomicBool, answered: &AtomicU64) {
-    let mut client = Client::connect(address);
-    let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
-        n += 1;
-        let response = client.get("shop.example", "/", &format!("x-user-id: u{visitor}-{n}\r\n"));
-        assert_eq!(response.status, 200, "{response:?}");
-        answered.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn after_the_rollback_was_answered_no_request_reaches_the_release() {
-    let fleet = Fleet::start(3);
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for (n, address) in fleet.addresses().into_iter().enumerate() {
-            for visitor in 0..3 {
-                let (stop, answered) = (&stop, &answered);
-                scope.spawn(move || visit(address, 10 * n + visitor, stop, answered));
-            }
-        }
-        eventually("both releases serve", || fleet.green.seen().len(), |count| *count > 300);
-        let done = fleet.plane.ask("POST", &format!("{PRODUCTION}/rollback"), Some(json!({"reason": "errors"})));
-        let reached = fleet.green.seen().len();
-        assert_eq!(done.status, 200, "{done:?}");
-        assert_eq!((&done.body["acknowledged"], &done.body["connected"]), (&json!(3), &json!(3)), "{done:?}");
-        assert_eq!((&done.body["from"], &done.body["to"]), (&json!("web-2"), &json!("web-1")));
-        let served = answered.load(Ordering::Relaxed);
-        eventually("the visitors go on", || answered.load(Ordering::Relaxed), |count| *count > served + 3_000);
-        assert_eq!(fleet.green.seen().len(), reached, "requests after the answer");
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert!(fleet.blue.seen().len() > 3_000);
 }
 
 #[test]

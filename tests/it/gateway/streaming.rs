@@ -40,7 +40,7 @@ fn two_gib_pass_both_ways_in_constant_memory() {
         Ok(())
     });
     let world = World::of(&origin.url(), &origin.url()).start();
-    let before = server::process::resident_bytes().expect("/proc");
+    let before = admin::memory::resident().expect("/proc");
     let mut client = world.client();
     client.send(format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {}\r\n\r\n", 2 * GIB));
     let part = vec![b'x'; 256 * 1024];
@@ -48,7 +48,7 @@ fn two_gib_pass_both_ways_in_constant_memory() {
     for turn in 0..(2 * GIB / part.len() as u64) {
         client.send(&part);
         if turn % 512 == 0 {
-            peak = peak.max(server::process::resident_bytes().expect("/proc"));
+            peak = peak.max(admin::memory::resident().expect("/proc"));
         }
     }
     let head = client.head().expect("a response head");
@@ -57,7 +57,7 @@ fn two_gib_pass_both_ways_in_constant_memory() {
         let bytes = client.bytes(part.len());
         assert_eq!((bytes[0], bytes[part.len() - 1]), (b'r', b'r'));
         if turn % 512 == 0 {
-            peak = peak.max(server::process::resident_bytes().expect("/proc"));
+            peak = peak.max(admin::memory::resident().expect("/proc"));
         }
     }
     assert!(peak.saturating_sub(before) < MEMORY_BOUND, "{before} grew to {peak}");

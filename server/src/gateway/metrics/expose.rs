@@ -295,7 +295,7 @@ fn upstreams(encoder: &mut DescriptorEncoder<'_>, health: &HealthRegistry) -> Wr
 fn this_process(encoder: &mut DescriptorEncoder<'_>) -> Written {
     let cpu = process::cpu_time().map(|time| ([], time.as_secs_f64()));
     put(encoder, &names::CPU, cpu, |encoder, value| encoder.encode_counter::<[(&str, &str); 0], _, u64>(&value, None))?;
-    gauges(encoder, &names::MEMORY, process::resident_bytes().map(|bytes| ([], float(bytes))))?;
+    gauges(encoder, &names::MEMORY, admin::memory::resident().map(|bytes| ([], float(bytes))))?;
     gauges(encoder, &names::DESCRIPTORS, process::open_descriptors().map(|count| ([], float(count))))?;
     gauges(encoder, &names::START, [([], process::started_at().duration_since(Timestamp::UNIX_EPOCH).as_secs_f64())])
 }

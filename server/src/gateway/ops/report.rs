@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use admin::memory::Memory;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -13,15 +14,12 @@ use serde_json::{Map, Value, json};
 use crate::gateway::board::{Board, Report as BoardReport};
 use crate::gateway::breaker::Phase;
 use crate::gateway::health::{Availability, HealthRegistry, ReleaseHealth};
-use crate::process;
 use crate::state_dir::StateDir;
 use crate::telemetry;
 
 /// Less free space than this in the state directory's file system is a warning: a few generations of the
 /// largest snapshot.
 const LOW_SPACE: u64 = 256 << 20;
-/// The deployment standard's threshold for memory.
-const MEMORY_PERCENT: u64 = 85;
 
 /// The judgement of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -212,10 +210,9 @@ fn upstreams_of(release: &ReleaseHealth, now: u64) -> (String, Check) {
 }
 
 fn memory() -> (String, Check) {
-    let (used, limit) = (process::resident_bytes(), process::memory_limit());
-    let is_high = used.zip(limit).is_some_and(|(used, limit)| used / 100 >= limit / 10_000 * MEMORY_PERCENT);
-    let status = if is_high { Status::Warn } else { Status::Healthy };
-    ("memory".to_owned(), Check::new(status, json!({"residentBytes": used, "limitBytes": limit})))
+    let memory = Memory::now();
+    let status = if memory.is_high() { Status::Warn } else { Status::Healthy };
+    ("memory".to_owned(), Check::new(status, json!({"residentBytes": memory.resident, "limitBytes": memory.limit})))
 }
 
 #[cfg(test)]
