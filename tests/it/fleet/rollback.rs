@@ -65,7 +65,7 @@ struct Taken {
     messages: AtomicU64,
 }
 
-/// Echoes messages of WebSockets, answers most requests, and hangs up on every fifth, which may then be tried again.
+/// Echoes messages of a tunnel, answers most requests, and hangs up on every fifth, which may then be tried again.
 fn moody(name: &'static str, taken: Arc<Taken>) -> Origin {
     Origin::scripted(move |exchange| {
         let count = taken.requests.fetch_add(1, Ordering::SeqCst);
