@@ -12,7 +12,6 @@ mod clock;
 mod connection;
 mod context;
 pub mod control;
-mod cookies;
 mod executor;
 mod gate;
 mod headers;

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use edge_engine::{AttributeKind, Snapshot, UnitIndex, Value};
+use edge_http::cookies;
+use edge_http::query::parameter;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use ipnet::IpNet;
 
-use super::cookies;
-use super::hosts;
 use super::limits::DataConfig;
 use super::link::Peer;
 
@@ -107,7 +107,7 @@ impl ContextPlan {
                     let _ = write!(owned.ip, "{}", client_ip(subject.headers, subject.peer, &self.trusted));
                 }
                 Source::Host if owned.host.is_empty() => {
-                    owned.host = hosts::normal(hosts::without_port(subject.host)).into_owned();
+                    owned.host = edge_http::host::normal(edge_http::host::without_port(subject.host)).into_owned();
                 }
                 Source::Query(name) => {
                     let query = subject.uri.query().unwrap_or_default().as_bytes();
@@ -243,42 +243,6 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// The first parameter with this name, decoded.
-fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
-    query.split(|byte| *byte == b'&').find_map(|pair| {
-        let equals = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-        (*decode(&pair[..equals]) == *name).then(|| decode(pair.get(equals + 1..).unwrap_or_default()))
-    })
-}
-
-/// Form decoding; a `%` that starts no escape stands for itself.
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let escape = || {
-            let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-            u8::try_from(digit(0)? << 4 | digit(1)?).ok()
-        };
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => match escape() {
-                Some(decoded) => {
-                    out.push(decoded);
-                    rest = &after[2..];
-                }
-                None => out.push(b'%'),
-            },
-            other => out.push(other),
-        }
-    }
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -318,18 +282,5 @@ mod tests {
         ip("10.0.0.1", &["203.0.113.9, , 10.0.0.2"], "10.0.0.2");
         ip("10.0.0.1", &["203.0.113.9, 10.0.0.2 10.0.0.3"], "10.0.0.1");
         ip("10.0.0.1", &[""], "10.0.0.1");
-    }
-
-    #[test]
-    fn query_parameters_are_decoded_and_the_first_counts() {
-        let get = |query: &str, name: &str| {
-            parameter(query.as_bytes(), name.as_bytes()).map(|v| String::from_utf8_lossy(&v).into_owned())
-        };
-        assert_eq!(get("a=1&b=2&a=3", "a").as_deref(), Some("1"));
-        assert_eq!(get("a=x%20y+z%2", "a").as_deref(), Some("x y z%2"));
-        assert_eq!(get("%61=1", "a").as_deref(), Some("1"));
-        assert_eq!(get("a&b", "a").as_deref(), Some(""));
-        assert_eq!(get("", "a"), None);
-        assert_eq!(get("a=%zz%4", "a").as_deref(), Some("%zz%4"));
     }
 }

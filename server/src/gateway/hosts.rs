@@ -4,8 +4,9 @@
 //! held in lower case, without port and without a trailing dot; look-ups allocate nothing for
 //! names that are already so.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+
+use edge_http::host::{normal, without_port};
 
 /// Index of an environment in a [`super::state::WorkerState`].
 pub type EnvironmentIndex = usize;
@@ -47,24 +48,6 @@ impl HostMap {
         }
         let (label, rest) = host.split_once('.')?;
         if label.is_empty() { None } else { self.wildcard.get(rest).copied() }
-    }
-}
-
-/// The host part of an authority, brackets of an IPv6 address included.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
-    }
-}
-
-/// Lower case and without the trailing dot of a fully qualified name.
-pub fn normal(host: &str) -> Cow<'_, str> {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::board::{Board, Origin};
 use super::breaker::{self, Policy};
 use super::health::{HealthRegistry, ReleaseHealth, ReleaseKey, ReleaseShape};
-use super::hosts;
 use super::mailbox::Swapped;
 use super::scope::Scope;
 use crate::host::LoadedSnapshot;
@@ -360,7 +359,7 @@ fn check_hosts(set: &Running) -> Result<(), PublishError> {
     let mut owners: BTreeMap<String, &Scope> = BTreeMap::new();
     for (scope, loaded) in &set.snapshots {
         for host in &loaded.snapshot().edge().hosts {
-            let host = hosts::normal(host).into_owned();
+            let host = edge_http::host::normal(host).into_owned();
             if let Some(owner) = owners.insert(host.clone(), scope)
                 && owner != scope
             {

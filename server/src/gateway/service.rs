@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use edge_http::cookies;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
@@ -16,10 +17,8 @@ use super::access_log::Entry;
 use super::body::{Ended, Flow, ProxyBody};
 use super::clock::Lifeline;
 use super::context::Subject;
-use super::cookies;
 use super::gate::head::{Reject, is_authority};
 use super::headers;
-use super::hosts;
 use super::link::Link;
 use super::metrics::Event;
 use super::ofrep::{Admitted, Payload};
@@ -310,7 +309,7 @@ impl Record {
         log.write(&Entry {
             request_id: self.request_id.to_str().unwrap_or("-"),
             method: parts.method.as_str(),
-            host: &hosts::normal(hosts::without_port(host)),
+            host: &edge_http::host::normal(edge_http::host::without_port(host)),
             path: parts.uri.path(),
             status: status.as_u16(),
             elapsed,

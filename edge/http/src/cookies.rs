@@ -1,17 +1,17 @@
-//! The gateway's cookies, and reading the client's.
+//! The edge's cookies, and reading the client's.
 
 use std::fmt::Write as _;
 
 use http::header::{self, HeaderMap, HeaderValue};
 
 /// Name of the cookie with the minted unit.
-pub(super) const UNIT: &str = "bsc_unit";
+pub const UNIT: &str = "bsc_unit";
 const PIN: &str = "bsc_pin";
 /// A year; browsers keep cookies little longer than that.
 const UNIT_SECONDS: i64 = 365 * 24 * 60 * 60;
 
 /// All cookies of a request, in order; quotes and escapes are left as they are.
-pub(super) fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(
         |pair| {
             let pair = pair.trim_ascii();
@@ -21,18 +21,18 @@ pub(super) fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     )
 }
 
-/// Whether a value can be one that [`super::ids::Ids::unit`] minted. Anything else counts as absent.
-pub(super) fn is_unit(value: &[u8]) -> bool {
+/// Whether a value can be one that an edge minted. Anything else counts as absent.
+pub fn is_unit(value: &[u8]) -> bool {
     value.len() == 32 && value.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// `set-cookie` for a minted unit.
-pub(super) fn unit(value: &[u8], is_tls: bool) -> Option<HeaderValue> {
+pub fn unit(value: &[u8], is_tls: bool) -> Option<HeaderValue> {
     set(UNIT, std::str::from_utf8(value).ok()?, UNIT_SECONDS, is_tls)
 }
 
 /// `set-cookie` for a release pin.
-pub(super) fn pin(value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValue> {
+pub fn pin(value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValue> {
     set(PIN, value, max_age, is_tls)
 }
 
@@ -46,7 +46,7 @@ fn set(name: &str, value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValu
 }
 
 /// A response that sets our cookies is for one client only.
-pub(super) fn make_private(headers: &mut HeaderMap) {
+pub fn make_private(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
