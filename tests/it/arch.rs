@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-manifest", &["edge-engine"]),
     ("edge-module", &["edge-abi", "edge-engine"]),
     ("edge-ofrep", &["edge-engine"]),
+    ("edge-worker", &["admin-api", "edge-engine", "edge-http"]),
     ("admin-api", &[]),
     ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep"]),
     ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-http", "edge-manifest", "edge-ofrep"]),

@@ -29,3 +29,4 @@ mod store;
 mod swap;
 mod vectors;
 mod watch;
+mod worker;

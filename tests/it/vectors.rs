@@ -4,7 +4,7 @@
 //! traces included. A new host of the engine (a Worker) joins by implementing [`engines::Engine`].
 
 mod engines;
-mod file;
+pub(crate) mod file;
 mod flagd;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,6 @@
 
 mod fuzz;
 mod tidy;
-mod tools;
 
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use crate::build::with_module;
 use crate::module;
 use crate::process::{run_as_talk, say, timed};
 use crate::setup::{Toolchain, WASM};
+use crate::tools;
 use crate::workspace::Workspace;
 
 pub(crate) const SUMMARY: &str = "rustfmt, clippy, rustdoc, cargo-deny, cargo-machete and our own rules";
@@ -67,15 +67,17 @@ fn clippy(workspace: &Workspace, _: Toolchain) -> Result<()> {
     run_as_talk(workspace.cargo().args(args))
 }
 
-/// The module again for its own target, where `cfg` and the size of `usize` are others.
+/// The module and the Worker again for their own target, where `cfg` and the size of `usize` are others.
 fn clippy_of_the_module(workspace: &Workspace, toolchain: Toolchain) -> Result<()> {
     if toolchain != Toolchain::Active {
         // Debian's toolchain has no clippy, and a clippy cannot use the std of another compiler.
-        say("lint: NOT run for the module's own target: the toolchain with clippy has no std for it");
+        say("lint: NOT run for the own target of module and Worker: the toolchain with clippy has no std for it");
         return Ok(());
     }
-    let args = ["clippy", "--locked", "--package", "edge-module", "--target", WASM, "--", "-Dwarnings"];
-    run_as_talk(workspace.cargo().args(args))
+    let packages = ["--package", "edge-module", "--package", "edge-worker"];
+    let mut cargo = workspace.cargo();
+    cargo.args(["clippy", "--locked"]).args(packages).args(["--target", WASM, "--", "-Dwarnings"]);
+    run_as_talk(&mut cargo)
 }
 
 fn rustdoc(workspace: &Workspace, _: Toolchain) -> Result<()> {

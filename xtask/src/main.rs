@@ -14,6 +14,8 @@ mod module;
 mod process;
 mod setup;
 mod test;
+mod tools;
+mod worker;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command { name: "setup", summary: setup::SUMMARY, help: setup::HELP, run: setup::run },
     Command { name: "build", summary: build::SUMMARY, help: build::HELP, run: build::run },
+    Command { name: "worker", summary: worker::SUMMARY, help: worker::HELP, run: worker::run },
     Command { name: "demo", summary: demo::SUMMARY, help: demo::HELP, run: demo::run },
     Command { name: "test", summary: test::SUMMARY, help: test::HELP, run: test::run },
     Command { name: "lint", summary: lint::SUMMARY, help: lint::HELP, run: lint::run },

@@ -74,7 +74,7 @@ pub(crate) fn precompile(workspace: &Workspace, profile: &[&str]) -> Result<()> 
 }
 
 /// The compiler flags, separated as cargo wants them.
-fn flags() -> Result<OsString> {
+pub(crate) fn flags() -> Result<OsString> {
     let mut flags = OsString::from(format!("-Clink-arg=-zstack-size={STACK}"));
     // Panic messages name the sources of dependencies; where this user keeps them must not change the module's hash.
     flags.push("\u{1f}--remap-path-prefix=");

@@ -9,6 +9,7 @@ mod openfeature;
 mod packages;
 mod probe;
 mod python;
+mod runtime;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::process::{self, capture, run_within, say, which};
 use crate::workspace::Workspace;
 
 pub(crate) use packages::{BENCH_TOOLS, CALLGRIND_TOOLS, PINGORA_TOOLS, fuzz_tools, tools};
+pub(crate) use runtime::workerd;
 
 pub(crate) const SUMMARY: &str = "make this machine able to build the edge module and to run the tests";
 pub(crate) const HELP: &str = "\
@@ -113,6 +115,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 pub(crate) fn test_tools(workspace: &Workspace) -> Result<()> {
     packages::test_tools()?;
     openfeature::clients(workspace)?;
+    runtime::workerd(workspace)?;
     openapi::programs(workspace)
 }
 

@@ -14,7 +14,7 @@ use self::tally::Tally;
 use crate::build::with_module;
 use crate::process::{run_as_talk, say};
 use crate::workspace::Workspace;
-use crate::{module, setup};
+use crate::{module, setup, worker};
 
 pub(crate) const SUMMARY: &str = "set up, build the module, and run all tests";
 pub(crate) const HELP: &str = "\
@@ -49,8 +49,9 @@ impl std::fmt::Display for Outcome {
 /// Runs all tests. An error means that they could not be built or started.
 pub(crate) fn all() -> Result<Outcome> {
     let workspace = Workspace::load()?;
-    with_module(&workspace)?;
+    let toolchain = with_module(&workspace)?;
     setup::test_tools(&workspace)?;
+    worker::build(&workspace, toolchain)?;
     module::precompile(&workspace, &[])?;
     // Built first, so that a compiler error is not reported as a failed test.
     run_as_talk(workspace.cargo().args("test --locked --workspace --no-run".split(' ')))?;

@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod answers;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod edge;
 pub mod objects;
 pub mod problem;
 
+#[cfg(feature = "client")]
 pub use client::{Client, ClientError};
 pub use problem::{Fault, Problem};

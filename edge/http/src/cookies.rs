@@ -45,6 +45,11 @@ fn set(name: &str, value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValu
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
 }
 
+/// Whether a value of `cache-control` lets caches give the answer to everybody: such an answer carries no cookie of ours.
+pub fn is_public(cache_control: &[u8]) -> bool {
+    crate::fields::offers(cache_control, b"public") || memchr::memmem::find(cache_control, b"s-maxage").is_some()
+}
+
 /// A response that sets our cookies is for one client only.
 pub fn make_private(headers: &mut HeaderMap) {
     if !headers.contains_key(header::CACHE_CONTROL) {

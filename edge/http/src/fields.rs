@@ -148,3 +148,14 @@ pub fn is_traceparent(value: &[u8]) -> bool {
         && !zero(trace)
         && !zero(parent)
 }
+
+/// What `vary` says of an answer that depends on these fields; each is named once.
+pub fn vary<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut known: Vec<&str> = Vec::new();
+    for name in names {
+        if !known.contains(&name) {
+            known.push(name);
+        }
+    }
+    if known.is_empty() { None } else { Some(known.join(", ")) }
+}

@@ -7,4 +7,5 @@
 pub mod cookies;
 pub mod fields;
 pub mod host;
+pub mod ids;
 pub mod query;

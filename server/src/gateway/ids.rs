@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 
 const POOL: usize = 4096;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// A worker's source of identifiers.
 pub(super) struct Ids {
@@ -35,48 +34,17 @@ impl Ids {
 
     /// A `UUIDv7`: sorts by time.
     pub(super) fn request_id(&self, now_ms: i64) -> [u8; 36] {
-        let mut bytes: [u8; 16] = self.random();
-        bytes[..6].copy_from_slice(&now_ms.to_be_bytes()[2..]);
-        bytes[6] = bytes[6] & 0x0f | 0x70;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (index, byte) in bytes.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                at += 1;
-            }
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
-        }
-        text
+        edge_http::ids::request_id(self.random(), now_ms)
     }
 
     /// A W3C `traceparent` that starts a trace and leaves sampling to others.
     pub(super) fn traceparent(&self) -> [u8; 55] {
-        let mut bytes: [u8; 24] = self.random();
-        // All zeros would be invalid.
-        bytes[15] |= 1;
-        bytes[23] |= 1;
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(&bytes[..16], &mut text[3..35]);
-        hex(&bytes[16..], &mut text[36..52]);
-        text
+        edge_http::ids::traceparent(self.random())
     }
 
     /// 128 random bits as 32 hexadecimal digits.
     pub(super) fn unit(&self) -> [u8; 32] {
-        let bytes: [u8; 16] = self.random();
-        let mut text = [0; 32];
-        hex(&bytes, &mut text);
-        text
-    }
-}
-
-fn hex(bytes: &[u8], out: &mut [u8]) {
-    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
+        edge_http::ids::unit(self.random())
     }
 }
 

@@ -329,9 +329,7 @@ fn set_cookies(fields: &mut HeaderMap, choice: &Choice, serving: &Serving, is_tl
     if unit.is_none() && pin.is_none() {
         return;
     }
-    let is_public = fields.get_all(header::CACHE_CONTROL).iter().any(|value| {
-        headers::list_contains(value, "public") || value.to_str().is_ok_and(|text| text.contains("s-maxage"))
-    });
+    let is_public = fields.get_all(header::CACHE_CONTROL).iter().any(|value| cookies::is_public(value.as_bytes()));
     if is_public {
         return;
     }

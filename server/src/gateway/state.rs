@@ -286,18 +286,12 @@ impl Routes {
 
 /// The request fields among what the snapshot asks for.
 fn vary(snapshot: &Snapshot) -> Option<HeaderValue> {
-    let mut names: Vec<&str> = Vec::new();
-    for attribute in snapshot.needs() {
-        let name = match attribute.kind() {
-            AttributeKind::Header(name) => name,
-            AttributeKind::Cookie(_) => "cookie",
-            _ => continue,
-        };
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() { None } else { HeaderValue::from_str(&names.join(", ")).ok() }
+    let names = edge_http::fields::vary(snapshot.needs().iter().filter_map(|attribute| match attribute.kind() {
+        AttributeKind::Header(name) => Some(name),
+        AttributeKind::Cookie(_) => Some("cookie"),
+        _ => None,
+    }));
+    names.and_then(|names| HeaderValue::from_str(&names).ok())
 }
 
 impl ReleaseRoute {

@@ -8,25 +8,25 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 /// One snapshot and what it decides.
-pub(super) struct VectorFile {
-    pub(super) name: String,
-    pub(super) key: BucketingKey,
-    pub(super) snapshot: Json,
-    pub(super) cases: Vec<Case>,
+pub(crate) struct VectorFile {
+    pub(crate) name: String,
+    pub(crate) key: BucketingKey,
+    pub(crate) snapshot: Json,
+    pub(crate) cases: Vec<Case>,
 }
 
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) context: Vec<u8>,
-    pub(super) now_ms: i64,
-    pub(super) flags: Vec<String>,
-    pub(super) explain: bool,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) context: Vec<u8>,
+    pub(crate) now_ms: i64,
+    pub(crate) flags: Vec<String>,
+    pub(crate) explain: bool,
     /// The host has no engine to ask.
-    pub(super) fallback: bool,
-    pub(super) expected: Expected,
+    pub(crate) fallback: bool,
+    pub(crate) expected: Expected,
 }
 
-pub(super) enum Expected {
+pub(crate) enum Expected {
     /// The decision, without `engine`.
     Decision(Json),
     /// The code of the error.
@@ -65,11 +65,11 @@ struct CaseWire {
 }
 
 /// A document that is no snapshot.
-pub(super) struct Invalid {
-    pub(super) name: String,
-    pub(super) text: Vec<u8>,
+pub(crate) struct Invalid {
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
     /// Pointer and code, sorted.
-    pub(super) problems: Vec<(String, String)>,
+    pub(crate) problems: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ fn folder() -> PathBuf {
 }
 
 /// All files with decisions, by name.
-pub(super) fn vector_files() -> Vec<VectorFile> {
+pub(crate) fn vector_files() -> Vec<VectorFile> {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -139,19 +139,19 @@ fn case(wire: CaseWire) -> Case {
 }
 
 /// The key in hex.
-pub(super) fn key(hex: &str) -> BucketingKey {
+pub(crate) fn key(hex: &str) -> BucketingKey {
     let byte = |i: usize| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
     assert_eq!(hex.len(), 32);
     BucketingKey::new(std::array::from_fn(byte))
 }
 
 /// The cases of another file.
-pub(super) fn cases<T: DeserializeOwned>(name: &str) -> Vec<T> {
+pub(crate) fn cases<T: DeserializeOwned>(name: &str) -> Vec<T> {
     let mut file: Json = serde_json::from_slice(&std::fs::read(folder().join(name)).unwrap()).unwrap();
     serde_json::from_value(file["cases"].take()).unwrap()
 }
 
-pub(super) fn invalid_documents() -> Vec<Invalid> {
+pub(crate) fn invalid_documents() -> Vec<Invalid> {
     let wires: Vec<InvalidWire> = cases("invalid.json");
     let invalid = |wire: InvalidWire| {
         let text = match (wire.document, wire.text) {

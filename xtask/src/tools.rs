@@ -1,4 +1,4 @@
-//! Programs from crates.io that the checks use, at the versions the checks were written for.
+//! Programs from crates.io that commands use, at the versions the commands were written for.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,21 +8,24 @@ use anyhow::Result;
 use crate::process::{cargo, run_as_talk, timed};
 use crate::workspace::Workspace;
 
-/// A program of a crate of the same name.
+/// A program of a crate.
 pub(crate) struct Tool {
     name: &'static str,
+    program: &'static str,
     version: &'static str,
 }
 
-pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
-pub(crate) const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
+pub(crate) const DENY: Tool = Tool { name: "cargo-deny", program: "cargo-deny", version: "0.20.2" };
+pub(crate) const MACHETE: Tool = Tool { name: "cargo-machete", program: "cargo-machete", version: "0.9.2" };
+/// Its version is that of the crate `wasm-bindgen` in the root `Cargo.toml`: both speak one unstable format.
+pub(crate) const WASM_BINDGEN: Tool = Tool { name: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.130" };
 
 impl Tool {
     /// The program, installed now if it is missing. The version is part of the folder's name: another version is
     /// another tool, and nothing has to be asked to know which one is there.
     pub(crate) fn command(&self, workspace: &Workspace) -> Result<Command> {
         let root = workspace.target.join("tools").join(format!("{}-{}", self.name, self.version));
-        let program = root.join("bin").join(self.name);
+        let program = root.join("bin").join(self.program);
         if !program.is_file() {
             timed(&format!("installing {} {}", self.name, self.version), || self.install(root))?;
         }

@@ -1,0 +1,125 @@
+//! `cargo xtask worker build`: the Cloudflare Worker as the files that are deployed.
+//!
+//! Owns the steps from the crate to `target/worker/` and the budget of what an isolate loads. Nothing is downloaded but from
+//! crates.io and npm, at pinned versions. Invariant: the folder holds the files of one build that is within the budget, or
+//! the command failed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{capture, run_as_talk, say};
+use crate::setup::{Toolchain, WASM};
+use crate::tools::WASM_BINDGEN;
+use crate::workspace::Workspace;
+use crate::{module, setup};
+
+pub(crate) const SUMMARY: &str = "build the Cloudflare Worker into target/worker";
+pub(crate) const HELP: &str = "\
+cargo xtask worker build
+
+Builds edge/worker for WebAssembly, makes its bindings, optimises it, and checks what it weighs compressed.
+On stdout: the path of the module to deploy.";
+
+/// What the Worker may weigh compressed, which is what the platform counts and every cold start loads.
+const BUDGET: usize = 300 * 1024;
+/// What the compiler uses of WebAssembly, and what every version of the runtime has.
+const FEATURES: [&str; 6] =
+    ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types", "sign-ext"];
+/// The entry: the runtime instantiates nothing by itself.
+const ENTRY: &str = "\
+import module from \"./index.wasm\";
+import { SnapshotObject, fetch, initSync } from \"./glue.js\";
+
+initSync({ module });
+
+export { SnapshotObject };
+export default { fetch: (request, env, context) => fetch(request, env, context) };
+";
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let [command] = args else { bail!("usage: cargo xtask worker build") };
+    if command != "build" {
+        bail!("there is no `worker {command}`; see --help");
+    }
+    let workspace = Workspace::load()?;
+    let toolchain = setup::toolchain(&workspace)?;
+    println!("{}", build(&workspace, toolchain)?.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the Worker, and answers the path of its entry.
+pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<PathBuf> {
+    let runtime = setup::workerd(workspace)?;
+    let mut cargo = toolchain.cargo();
+    cargo.current_dir(&workspace.root);
+    cargo.args(["build", "--locked", "--package", "edge-worker", "--profile", "isolate", "--target", WASM]);
+    // Whatever flags the caller has for native code must not change these bytes.
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags()?);
+    run_as_talk(&mut cargo)?;
+    let made = workspace.target.join("worker-build");
+    let mut bindgen = WASM_BINDGEN.command(workspace)?;
+    bindgen.args(["--target", "web", "--no-typescript", "--out-name", "glue", "--out-dir"]).arg(&made);
+    run_as_talk(bindgen.arg(workspace.target.join(WASM).join("isolate/edge_worker.wasm")))?;
+    let placed = workspace.target.join("worker");
+    fs::create_dir_all(&placed)?;
+    let wasm = placed.join("index.wasm");
+    let mut optimiser = Command::new(runtime.join("node_modules/.bin/wasm-opt"));
+    optimiser.args(FEATURES.map(|feature| format!("--enable-{feature}")));
+    run_as_talk(
+        optimiser
+            .args(["-Oz", "--converge"])
+            .arg("--strip-debug")
+            .arg("--strip-producers")
+            .arg(made.join("glue_bg.wasm"))
+            .arg("--output")
+            .arg(&wasm),
+    )?;
+    fs::write(placed.join("glue.js"), whole(&made)?)?;
+    let entry = placed.join("index.js");
+    fs::write(&entry, ENTRY)?;
+    let (raw, compressed) = (fs::metadata(&wasm)?.len().div_ceil(1024), compressed(&placed)?);
+    let size = format!("{} KiB compressed of {}, {raw} KiB raw", compressed.div_ceil(1024), BUDGET / 1024);
+    if compressed > BUDGET {
+        bail!("the Worker is over its budget: {size}");
+    }
+    say(format_args!("worker: {} ({size})", workspace.relative(&placed).display()));
+    Ok(entry)
+}
+
+fn flags() -> Result<OsString> {
+    let mut flags = module::flags()?;
+    // A digest is made of each snapshot and of nothing that is frequent: its code may be small instead of fast.
+    flags.push("\u{1f}--cfg=sha2_backend_soft=\"compact\"");
+    Ok(flags)
+}
+
+/// The bindings as one module: what they import from files beside them is put in their place.
+fn whole(made: &Path) -> Result<String> {
+    let glue = fs::read_to_string(made.join("glue.js")).context("wasm-bindgen made no glue.js")?;
+    let mut whole = String::with_capacity(glue.len());
+    for line in glue.lines() {
+        let from = line.strip_prefix("import ").and_then(|import| import.split_once(" from './"));
+        match from.and_then(|(_, file)| file.strip_suffix("';")) {
+            Some(file) => {
+                let imported = fs::read_to_string(made.join(file)).with_context(|| format!("cannot read {file}"))?;
+                whole.push_str(&imported.replace("export const ", "const "));
+            }
+            None => whole.push_str(line),
+        }
+        whole.push('\n');
+    }
+    Ok(whole)
+}
+
+/// What the files weigh together, each compressed as the platform does.
+fn compressed(folder: &Path) -> Result<usize> {
+    let script = "let n = 0; for (const f of process.argv.slice(1)) \
+        n += require('zlib').gzipSync(require('fs').readFileSync(f)).length; console.log(n)";
+    let mut node = Command::new("node");
+    node.args(["--eval", script, "--"]).args(["index.js", "glue.js", "index.wasm"].map(|name| folder.join(name)));
+    capture(&mut node)?.trim().parse().context("node printed no number")
+}
