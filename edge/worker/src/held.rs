@@ -4,8 +4,6 @@
 //! [`STALE_MS`] before the request came, unless the Durable Object did not answer: then the last good one serves. From
 //! [`REFRESH_MS`] on the next one is asked for behind the answer, so that an isolate with steady traffic never waits.
 
-#![expect(clippy::disallowed_macros, reason = "an isolate is one thread, and remembers between requests in a static")]
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

@@ -51,7 +51,7 @@ fn the_worker_answers_every_vector_with_the_native_bytes() {
 /// The case's context with the case's time in it, since a Worker has a clock of its own.
 fn with_clock(case: &Case) -> Vec<u8> {
     match serde_json::from_slice::<Value>(&case.context) {
-        Ok(Value::Object(mut context)) if !context.contains_key("now") => {
+        Ok(Value::Object(mut context)) if context.get("now").is_none_or(Value::is_null) => {
             context.insert("now".to_owned(), format_rfc3339(case.now_ms).into());
             Value::Object(context).to_string().into_bytes()
         }

@@ -5,6 +5,10 @@ use std::io::{Read as _, Write as _};
 use edge_engine::{BucketingKey, Evaluation, JsonContext, check, parse};
 use serde_json::json;
 use tests::Origin;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
 use super::runtime::{HOST, KEY, Worker, document};
 
@@ -19,7 +23,7 @@ fn an_upstream_learns_what_was_decided_and_nothing_that_a_client_invented() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "green"));
     assert_eq!(answer.field("x-request-id"), Some("r-1"));
     assert_eq!(answer.field("x-bascule-release"), Some("web-2"));
-    assert!(answer.field("x-bascule-decision").unwrap().starts_with("snapshot=1; slot=green; reason=SPLIT; bucket="));
+    assert!(answer.field("x-bascule-decision").unwrap().starts_with("snapshot=1; slot=green; reason=SPLIT"));
     let seen = green.last();
     assert_eq!(seen.target(), "/shop?a=%20b");
     for (name, value) in [
@@ -139,4 +143,35 @@ fn redirects_and_cookies_of_an_upstream_reach_the_client_as_they_are() {
     assert_eq!((answer.status, answer.field("location")), (302, Some("/there")));
     assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"]);
     assert_eq!(answer.all("x-bascule-release"), ["web-1"]);
+}
+
+#[test]
+fn a_web_socket_passes_in_both_directions() {
+    let echo = Origin::scripted(|exchange| {
+        let key = exchange.seen.field("sec-websocket-key").unwrap_or_default().to_owned();
+        let accept = derive_accept_key(key.as_bytes());
+        exchange.write(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+             sec-websocket-accept: {accept}\r\n\r\n"
+        ))?;
+        let tcp = exchange.stream().get_ref().try_clone()?;
+        let mut socket = WebSocket::from_raw_socket(tcp, Role::Server, None);
+        while let Ok(message @ (Message::Text(_) | Message::Binary(_))) = socket.read() {
+            socket.send(message).map_err(std::io::Error::other)?;
+        }
+        Ok(())
+    });
+    let worker = Worker::start(&echo);
+    worker.publish(&document(1, &echo, &echo, 0));
+    let mut request = format!("ws://{HOST}/live").into_client_request().unwrap();
+    request.headers_mut().insert("x-user-id", "u1".parse().unwrap());
+    let tcp = worker.client().tcp().try_clone().unwrap();
+    let (mut socket, answer) = client(request, tcp).unwrap();
+    assert_eq!(answer.status(), 101);
+    for message in [Message::text("one"), Message::binary(vec![0; 70_000])] {
+        socket.send(message.clone()).unwrap();
+        assert_eq!(socket.read().unwrap(), message);
+    }
+    assert_eq!(echo.last().field("x-bascule-release"), Some("web-1"));
+    assert_eq!(echo.last().target(), "/live");
 }

@@ -121,7 +121,7 @@ pub(super) fn document(number: u64, blue: &Origin, green: &Origin, percent: u32)
     json!({
         "format": "v1", "app": "web", "environment": "production", "number": number,
         "createdAt": "2026-01-01T00:00:00Z", "bucketingKeyId": "k1",
-        "unit": ["header:x-user-id", "minted"],
+        "unit": ["header:x-user-id", "cookie:bsc_unit"],
         "traffic": {"active": "blue", "slots": {"blue": "web-1", "green": "web-2"},
             "candidateWeight": percent * 10_000, "salt": "web-2"},
         "releases": {
