@@ -39,7 +39,7 @@ fn the_worker_answers_every_vector_with_the_native_bytes() {
                     assert_eq!(there.text(), String::from_utf8(here).unwrap(), "{place}");
                 }
                 Err(error) => {
-                    assert_eq!((there.status, &json_of(&there)["code"]), (400, &json!(error.code)), "{place}")
+                    assert_eq!((there.status, &json_of(&there)["code"]), (400, &json!(error.code)), "{place}");
                 }
             }
             compared += 1;
