@@ -10,16 +10,15 @@ use serde_json::Value;
 /// Every crate of the workspace with the crates of the workspace that it uses. An arrow that is not here is a change of
 /// the architecture: change ARCHITECTURE.md with it.
 const EDGES: &[(&str, &[&str])] = &[
-    ("admin", &["admin-api", "edge-engine", "edge-manifest"]),
-    ("admin-api", &[]),
+    ("verdict", &[]),
     ("edge-engine", &[]),
     ("edge-abi", &["edge-engine"]),
     ("edge-manifest", &["edge-engine"]),
     ("edge-module", &["edge-abi", "edge-engine"]),
     ("edge-ofrep", &["edge-engine"]),
     ("admin-api", &[]),
-    ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep"]),
-    ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep"]),
+    ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep", "verdict"]),
+    ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "verdict"]),
     ("tests", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "server"]),
     ("xtask", &[]),
     ("counted", &["edge-engine"]),
