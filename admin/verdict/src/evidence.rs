@@ -28,7 +28,7 @@ pub struct Batch {
     /// The number of this batch among those of the edge. A number is used once.
     pub sequence: u64,
     /// The window in which it was seen: seconds since the analysis began, divided by the length of a window that the caller
-    /// chooses once. Up to 2²⁰.
+    /// chooses once. Below 2²⁰. Whoever has a clock compares it with that first: a window of the far future closes all before it.
     pub window: u64,
     /// Distinct units that were seen for the first time, by the share that was configured then.
     #[serde(default)]
@@ -118,6 +118,9 @@ pub enum Refusal {
     /// Too late.
     #[error("its epoch is over")]
     Late,
+    /// Empty, or too long to be remembered.
+    #[error("the name of an edge has 1 to {MOST_EDGE_NAME} bytes")]
+    EdgeName,
     /// Too many.
     #[error("there are more than {MOST_EDGES} edges")]
     Edges,
@@ -127,6 +130,8 @@ pub enum Refusal {
 pub const MOST_WINDOWS: u64 = 1 << 20;
 /// Edges that an analysis knows.
 pub const MOST_EDGES: usize = 4096;
+/// Bytes in the name of an edge.
+pub const MOST_EDGE_NAME: usize = 256;
 /// A weight of 100 %.
 pub const FULL_WEIGHT: u32 = 1_000_000;
 
@@ -233,7 +238,8 @@ impl Evidence {
 
     /// The e-value that an arm misses the objective. 1 without an objective.
     ///
-    /// At the level of units each unit counts once among all requests, so that one broken client does not speak for the release.
+    /// At the level of units each unit counts once among all requests, which can only lower the evidence, so that one
+    /// broken client does not speak for the release.
     pub fn missed(&self, arm: Arm) -> f64 {
         if self.policy.errors.objective.is_none() {
             return 1.0;
@@ -272,6 +278,9 @@ impl Evidence {
     }
 
     fn is_possible(&self, batch: &Batch) -> Result<(), Refusal> {
+        if batch.edge.is_empty() || batch.edge.len() > MOST_EDGE_NAME {
+            return Err(Refusal::EdgeName);
+        }
         if batch.window >= MOST_WINDOWS {
             return Err(Refusal::Window);
         }

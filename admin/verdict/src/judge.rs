@@ -6,7 +6,7 @@ mod sentence;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::sentence::Names;
+pub use self::sentence::{Names, grouped};
 use crate::counts::Tally;
 use crate::evidence::{Evidence, Measure, Track, direction};
 use crate::policy::{Direction, Level};

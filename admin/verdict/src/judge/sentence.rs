@@ -33,15 +33,15 @@ impl Evidence {
             Verdict::Hold(HoldReason::SampleRatioMismatch) => format!(
                 "{} of {} units at {}, which the configured weights do not explain (e-value {} over {}): routing or \
                  reports are broken, so nothing else is believed",
-                number(self.units(Arm::Candidate)),
-                number(self.units(Arm::Candidate) + self.units(Arm::Stable)),
+                grouped(self.units(Arm::Candidate)),
+                grouped(self.units(Arm::Candidate) + self.units(Arm::Stable)),
                 names.candidate,
                 evidence(self.ratio()),
                 evidence(1.0 / self.policy().ratio_alpha)
             ),
             Verdict::Hold(HoldReason::EvidenceFull) => format!(
                 "more than {} units met a fault, later ones did not count: begin a new analysis",
-                number(self.policy().most_units.into())
+                grouped(self.policy().most_units.into())
             ),
             Verdict::Hold(HoldReason::NoData) => {
                 format!("not a single request at {} in {}", names.candidate, seconds(progress.elapsed_seconds))
@@ -83,14 +83,14 @@ impl Evidence {
         let name = if arm == Arm::Candidate { names.candidate } else { names.stable };
         let objective = self.policy().errors.objective.map_or(1.0, crate::Objective::rate);
         let units = match (self.policy().level, self.track(&Measure::Errors)) {
-            (Level::Unit, Some(track)) => format!(" by {} units", number(track.bad_units(arm))),
+            (Level::Unit, Some(track)) => format!(" by {} units", grouped(track.bad_units(arm))),
             _ => String::new(),
         };
         let Tally { total, bad } = self.requests(arm);
         format!(
             "5xx: {} of {} requests{units} at {name}, more than the objective of {}, e-value {} over the bound {}",
-            number(bad),
-            number(total),
+            grouped(bad),
+            grouped(total),
             percent(objective),
             evidence(self.missed(arm)),
             evidence(1.0 / self.policy().objective_alpha())
@@ -99,7 +99,7 @@ impl Evidence {
 
     fn stable_rate(&self, names: Names<'_>) -> String {
         let Tally { total, bad } = self.requests(Arm::Stable);
-        format!("{} with {} of {}", names.stable, number(bad), number(total))
+        format!("{} with {} of {}", names.stable, grouped(bad), grouped(total))
     }
 
     fn so_far(&self, names: Names<'_>) -> String {
@@ -108,8 +108,8 @@ impl Evidence {
         let good = if self.policy().promotion.relative.is_some() { good.max(self.not_inferior()) } else { good };
         format!(
             "5xx: {} of {} requests at {}, evidence that it is good {} of {}",
-            number(requests.bad),
-            number(requests.total),
+            grouped(requests.bad),
+            grouped(requests.total),
             names.candidate,
             evidence(good),
             evidence(1.0 / self.policy().promotion.alpha)
@@ -121,19 +121,19 @@ fn tallies(finding: &Finding, names: Names<'_>) -> String {
     let Finding { candidate, stable, of_units, measure, .. } = finding;
     let what = match measure {
         Measure::Errors => "5xx".to_owned(),
-        Measure::Slower(ms) => format!("slower than {} ms", number(u64::from(*ms))),
+        Measure::Slower(ms) => format!("slower than {} ms", grouped(u64::from(*ms))),
         Measure::Custom(name) => name.clone(),
     };
     let noun = if *of_units { "units" } else { "requests" };
     let share = |tally: &Tally| match tally.total {
-        0 => number(tally.bad),
-        total => format!("{} of {}", number(tally.bad), number(total)),
+        0 => grouped(tally.bad),
+        total => format!("{} of {}", grouped(tally.bad), grouped(total)),
     };
     format!("{what}: {} {noun} at {} against {} at {}", share(candidate), names.candidate, share(stable), names.stable)
 }
 
 /// A count with its thousands apart: 4 560.
-pub(crate) fn number(count: u64) -> String {
+pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -151,7 +151,7 @@ fn evidence(e_value: f64) -> String {
     if e_value >= 1e6 {
         format!("10^{:.0}", e_value.log10().floor())
     } else if e_value >= 10.0 {
-        number(e_value.round() as u64)
+        grouped(e_value.round() as u64)
     } else {
         format!("{e_value:.2}")
     }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_read_them() {
-        assert_eq!([0, 12, 999, 4560, 1_234_567].map(number), ["0", "12", "999", "4 560", "1 234 567"]);
+        assert_eq!([0, 12, 999, 4560, 1_234_567].map(grouped), ["0", "12", "999", "4 560", "1 234 567"]);
         assert_eq!([0.5, 9.999, 100.0, 5972.6, 2e9].map(evidence), ["0.50", "10.00", "100", "5 973", "10^9"]);
         assert_eq!([0.01, 0.005, 0.9].map(percent), ["1 %", "0.5 %", "90 %"]);
         assert_eq!([5, 119, 540].map(seconds), ["5 s", "119 s", "9 min"]);

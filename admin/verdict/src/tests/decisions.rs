@@ -8,6 +8,10 @@ use crate::{
 const NAMES: Names<'_> = Names { candidate: "green", stable: "blue" };
 const RUNNING: Progress = Progress { elapsed_seconds: 300, minimum_seconds: 120, maximum_seconds: Some(3600) };
 
+fn nothing() -> Batch {
+    Batch { edge: "a".to_owned(), ..Batch::default() }
+}
+
 /// Evidence of one batch, and what follows from it.
 fn judged(policy: Policy, batch: &Batch, progress: Progress) -> (Verdict, String) {
     let mut evidence = Evidence::new(policy).unwrap();
@@ -19,7 +23,7 @@ fn judged(policy: Policy, batch: &Batch, progress: Progress) -> (Verdict, String
 
 fn requests(policy: Policy, counts: Counts, progress: Progress) -> (Verdict, String) {
     let counts = vec![Measured { measure: Measure::Errors, counts }];
-    judged(Policy { level: Level::Request, ..policy }, &Batch { counts, ..Batch::default() }, progress)
+    judged(Policy { level: Level::Request, ..policy }, &Batch { counts, ..nothing() }, progress)
 }
 
 fn events(measure: &Measure, candidate: u64, stable: u64, weight: u32) -> Vec<Event> {
@@ -36,7 +40,7 @@ fn errors(objective: Option<f64>) -> Errors {
 fn a_worse_candidate_is_rolled_back_with_its_numbers() {
     let units = vec![Exposure { weight: 50_000, candidate: 240, stable: 4560 }];
     let events = events(&Measure::Errors, 12, 3, 50_000);
-    let (verdict, sentence) = judged(Policy::default(), &Batch { units, events, ..Batch::default() }, RUNNING);
+    let (verdict, sentence) = judged(Policy::default(), &Batch { units, events, ..nothing() }, RUNNING);
     assert_eq!(verdict, Verdict::RollBack(RollBackReason::Worse(Criterion::Errors)));
     assert_eq!(sentence, "5xx: 12 of 240 units at green against 3 of 4 560 at blue, e-value 10^10 over the bound 125");
 }
@@ -84,7 +88,7 @@ fn relative() -> Promotion {
 fn units_that_do_not_arrive_as_configured_hold_everything() {
     let events = events(&Measure::Errors, 12, 3, 50_000);
     let units = |candidate, stable| vec![Exposure { weight: 50_000, candidate, stable }];
-    let batch = Batch { units: units(1000, 9000), events, ..Batch::default() };
+    let batch = Batch { units: units(1000, 9000), events, ..nothing() };
     let (verdict, sentence) = judged(Policy::default(), &batch, RUNNING);
     assert_eq!(verdict, Verdict::Hold(HoldReason::SampleRatioMismatch));
     assert!(sentence.starts_with("1 000 of 10 000 units at green"), "{sentence}");
@@ -113,7 +117,7 @@ fn a_step_advances_after_its_time_and_with_evidence() {
 fn evidence_of_promotion_is_of_this_step() {
     let mut evidence = Evidence::new(Policy { level: Level::Request, ..Policy::default() }).unwrap();
     let counts = vec![Measured { measure: Measure::Errors, counts: Counts::new((800, 0), (9000, 9)) }];
-    evidence.add(&Batch { counts, ..Batch::default() });
+    evidence.add(&Batch { counts, ..nothing() });
     assert_eq!(evidence.verdict(&RUNNING), Verdict::PromoteReady);
     evidence.begin_step();
     assert_eq!(evidence.verdict(&RUNNING), Verdict::Continue);
@@ -130,10 +134,10 @@ fn a_critical_app_may_ask_for_the_comparison_instead() {
 #[test]
 fn no_data_is_neither_pass_nor_failure() {
     let over = Progress { elapsed_seconds: 3600, ..RUNNING };
-    let (verdict, sentence) = judged(Policy::default(), &Batch::default(), over);
+    let (verdict, sentence) = judged(Policy::default(), &nothing(), over);
     assert_eq!(verdict, Verdict::Hold(HoldReason::NoData));
     assert_eq!(sentence, "not a single request at green in 60 min");
-    assert_eq!(judged(Policy::default(), &Batch::default(), RUNNING).0, Verdict::Continue);
+    assert_eq!(judged(Policy::default(), &nothing(), RUNNING).0, Verdict::Continue);
     let (verdict, sentence) = requests(Policy::default(), Counts::new((80, 0), (9000, 9)), over);
     assert_eq!(verdict, Verdict::Hold(HoldReason::Inconclusive));
     assert!(sentence.ends_with("after 60 min: neither good nor bad is shown"), "{sentence}");
@@ -149,7 +153,7 @@ fn a_criterion_of_ones_own_knows_which_way_is_bad() {
     let batch = |candidate, stable| Batch {
         units: vec![Exposure { weight: 500_000, candidate: 1000, stable: 1000 }],
         events: events(&measure, candidate, stable, 500_000),
-        ..Batch::default()
+        ..nothing()
     };
     let worse = Verdict::RollBack(RollBackReason::Worse(Criterion::Custom("orders".to_owned())));
     let verdict = |direction, batch: Batch| judged(rule(direction), &batch, RUNNING).0;
@@ -168,7 +172,7 @@ fn latency_is_judged_by_all_thresholds_and_told_by_the_worst() {
     let units = vec![Exposure { weight: 100_000, candidate: 1000, stable: 9000 }];
     let mut slow = events(&Measure::Slower(500), 20, 180, 100_000);
     slow.extend(events(&Measure::Slower(2000), 15, 10, 100_000));
-    let (verdict, sentence) = judged(policy, &Batch { units, events: slow, ..Batch::default() }, RUNNING);
+    let (verdict, sentence) = judged(policy, &Batch { units, events: slow, ..nothing() }, RUNNING);
     assert_eq!(verdict, Verdict::RollBack(RollBackReason::Worse(Criterion::Latency)));
     assert!(sentence.starts_with("slower than 2 000 ms: 15 of 1 000 units at green"), "{sentence}");
     assert!(sentence.ends_with("over the bound 267"), "{sentence}");
@@ -178,10 +182,7 @@ fn latency_is_judged_by_all_thresholds_and_told_by_the_worst() {
 fn full_evidence_is_told() {
     let events = events(&Measure::Errors, 1, 40, 500_000);
     let policy = Policy { most_units: 10, ..Policy::default() };
-    assert_eq!(
-        judged(policy, &Batch { events, ..Batch::default() }, RUNNING).0,
-        Verdict::Hold(HoldReason::EvidenceFull)
-    );
+    assert_eq!(judged(policy, &Batch { events, ..nothing() }, RUNNING).0, Verdict::Hold(HoldReason::EvidenceFull));
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn a_duplicate_is_told_and_a_batch_that_cannot_be_is_refused() {
         (counts(Counts::new((u64::MAX, 2), (0, 0))), Refusal::Counts),
         (Batch { events: vec![unknown], ..good.clone() }, Refusal::UnknownMeasure),
         (Batch { events: vec![failure(1, 1_000_001)], ..good.clone() }, Refusal::Weight),
+        (Batch { edge: "e".repeat(257), ..good.clone() }, Refusal::EdgeName),
         (Batch { window: MOST_WINDOWS, ..good.clone() }, Refusal::Window),
     ] {
         assert_eq!(evidence.add(&refused), Added::Refused(why));

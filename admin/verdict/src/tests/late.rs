@@ -1,7 +1,7 @@
 //! A fault that sets in late.
 
 use crate::simulate::{Random, spread};
-use crate::{Arm, Grid, Product, Restart, unit_log_factor};
+use crate::{Arm, Detector, Grid, Objective, Product, Restart, unit_log_factor};
 
 /// Seconds between looks, each with this many requests per second of the candidate at a tenth of the traffic.
 const LOOK: u64 = 10;
@@ -88,4 +88,27 @@ fn the_restart_mixture_of_independent_failures_keeps_alpha() {
         let alarms = alarms.count();
         assert!(alarms <= 40 + 19, "{weight}: {alarms} of 4000");
     }
+}
+
+/// The mean number of looks, 20 requests each, until the detector reaches `run_length`.
+fn run_length(rate: f64, run_length: f64, runs: u32) -> f64 {
+    let bets = Objective::new(0.01).unwrap().missed();
+    let mut random = Random::new(13);
+    let looks = (0..runs).map(|_| {
+        let mut detector = Detector::new(bets.len());
+        let alarm = |_: &u64| {
+            let bad = (0..20).filter(|_| random.chance(rate)).count() as u64;
+            detector.look(bets.iter().map(|bet| bet.ln(20, bad))) >= run_length
+        };
+        (1..1_000_000_u64).find(alarm).unwrap_or(1_000_000)
+    });
+    looks.sum::<u64>() as f64 / f64::from(runs)
+}
+
+#[test]
+fn a_detector_without_end_alarms_seldom_while_the_objective_is_kept_and_soon_when_not() {
+    let healthy = run_length(0.01, 500.0, 200);
+    assert!(healthy >= 450.0, "promised 500, less the error of 200 runs: {healthy}");
+    let sick = run_length(0.05, 500.0, 200);
+    assert!(sick <= 15.0, "{sick}");
 }
