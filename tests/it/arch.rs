@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-module", &["edge-abi", "edge-engine"]),
     ("edge-ofrep", &["edge-engine"]),
     ("admin-api", &[]),
-    ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep", "verdict"]),
+    ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep"]),
     ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "verdict"]),
     ("tests", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "server"]),
     ("xtask", &[]),

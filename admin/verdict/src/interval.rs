@@ -47,7 +47,7 @@ fn term(k: f64, p: f64) -> f64 {
 
 /// The outermost point that is inside, between one that is and one that is not, rounded outwards.
 fn edge(inside: &impl Fn(f64) -> bool, mut within: f64, mut without: f64) -> f64 {
-    for _ in 0..100 {
+    for _ in 0..64 {
         let middle = f64::midpoint(within, without);
         if inside(middle) { within = middle } else { without = middle }
     }
@@ -112,6 +112,25 @@ mod tests {
         let (few, many) = (of(1000, 10), of(100_000, 1000));
         assert!(few.low < many.low && many.low < 0.01 && 0.01 < many.high && many.high < few.high);
         assert!(many.high - many.low < 0.003, "{many:?}");
+    }
+
+    #[test]
+    fn the_true_rate_is_inside_at_all_looks_together() {
+        let mut random = crate::simulate::Random::new(6);
+        for rate in [0.002, 0.05, 0.5] {
+            let misled = (0..400).filter(|_| {
+                let mut tally = Tally::default();
+                (0..200).any(|_| {
+                    let bad = (0..50).filter(|_| random.chance(rate)).count() as u64;
+                    tally = tally.plus(Tally { total: 50, bad });
+                    let Interval { low, high } = rate_interval(tally, 0.05);
+                    rate < low || rate > high
+                })
+            });
+            // 5 % of 400 and three standard errors.
+            let misled = misled.count();
+            assert!(misled <= 20 + 13, "{rate}: {misled}");
+        }
     }
 
     #[test]

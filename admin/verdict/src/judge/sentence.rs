@@ -20,16 +20,21 @@ impl Evidence {
     /// the bound 125". No name in it is of a unit.
     pub fn sentence(&self, verdict: &Verdict, progress: &Progress, names: Names<'_>) -> String {
         match verdict {
-            Verdict::RollBack(RollBackReason::Worse(criterion)) => self.about(criterion, names, "over"),
             Verdict::RollBack(RollBackReason::ObjectiveMissed) => {
-                format!("{}; {} keeps it", self.objective(Arm::Candidate, names), self.stable_rate(names))
+                let missed = self.objective(Arm::Candidate, names);
+                if self.requests(Arm::Stable).total == 0 {
+                    return format!("{missed}; there is nothing to compare with");
+                }
+                format!("{missed}; {} keeps it", self.stable_rate(names))
             }
             Verdict::Hold(HoldReason::SharedIncident) => format!(
                 "{}; {} is in trouble too: taking traffic back would not help",
                 self.objective(Arm::Candidate, names),
                 self.stable_rate(names)
             ),
-            Verdict::Hold(HoldReason::Warning(criterion)) => self.about(criterion, names, "short of"),
+            Verdict::RollBack(RollBackReason::Worse(criterion)) | Verdict::Hold(HoldReason::Warning(criterion)) => {
+                self.about(criterion, names)
+            }
             Verdict::Hold(HoldReason::SampleRatioMismatch) => format!(
                 "{} of {} units at {}, which the configured weights do not explain (e-value {} over {}): routing or \
                  reports are broken, so nothing else is believed",
@@ -64,19 +69,20 @@ impl Evidence {
         }
     }
 
-    fn about(&self, criterion: &Criterion, names: Names<'_>, relation: &str) -> String {
+    fn about(&self, criterion: &Criterion, names: Names<'_>) -> String {
         let findings = self.findings();
         let Some(finding) = findings.iter().find(|finding| finding.criterion == *criterion) else {
             return String::new();
         };
-        // Evidence that is over the bound does not have to matter.
-        let tail = match (finding.e_value >= finding.bound, finding.noticeable) {
-            (true, false) => "over the bound, but the difference is too small to matter: the bound is",
-            (true, true) => "over the bound",
-            (false, _) if relation == "over" => "under the bound",
-            (false, _) => "suspicious, but under the bound",
-        };
-        format!("{}, e-value {} {tail} {}", tallies(finding, names), evidence(finding.e_value), evidence(finding.bound))
+        let (seen, e_value) = (tallies(finding, names), evidence(finding.e_value));
+        let bound = evidence(finding.bound);
+        match (finding.e_value >= finding.bound, finding.noticeable) {
+            (true, true) => format!("{seen}, e-value {e_value} over the bound {bound}"),
+            (true, false) => {
+                format!("{seen}, e-value {e_value} over the bound {bound}, but too small or seen by too few")
+            }
+            (false, _) => format!("{seen}, e-value {e_value} under the bound {bound}, but suspicious"),
+        }
     }
 
     fn objective(&self, arm: Arm, names: Names<'_>) -> String {

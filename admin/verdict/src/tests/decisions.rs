@@ -51,7 +51,7 @@ fn a_difference_that_does_not_matter_is_a_warning() {
     let counts = Counts::new((500_000, 400), (500_000, 100));
     let (verdict, sentence) = requests(Policy::default(), counts, RUNNING);
     assert_eq!(verdict, Verdict::Hold(HoldReason::Warning(Criterion::Errors)));
-    assert!(sentence.contains("too small to matter"), "{sentence}");
+    assert!(sentence.ends_with("over the bound 125, but too small or seen by too few"), "{sentence}");
     let few = Counts::new((20, 2), (100_000, 0));
     let (verdict, _) = requests(Policy::default(), few, RUNNING);
     assert_eq!(verdict, Verdict::Hold(HoldReason::Warning(Criterion::Errors)), "two are no three");
@@ -63,7 +63,7 @@ fn a_suspicion_holds_the_step() {
     assert_eq!(verdict, Verdict::Hold(HoldReason::Warning(Criterion::Errors)));
     assert_eq!(
         sentence,
-        "5xx: 5 of 100 requests at green against 5 of 900 at blue, e-value 25 suspicious, but under the bound 125"
+        "5xx: 5 of 100 requests at green against 5 of 900 at blue, e-value 25 under the bound 125, but suspicious"
     );
 }
 
@@ -73,6 +73,7 @@ fn a_missed_objective_is_rolled_back_unless_stable_misses_it_too() {
     let (verdict, sentence) = requests(Policy::default(), Counts::new((1000, 60), (0, 0)), RUNNING);
     assert_eq!(verdict, Verdict::RollBack(RollBackReason::ObjectiveMissed));
     assert!(sentence.starts_with("5xx: 60 of 1 000 requests at green, more than the objective of 1 %"), "{sentence}");
+    assert!(sentence.ends_with("over the bound 500; there is nothing to compare with"), "{sentence}");
     let (verdict, sentence) = requests(Policy::default(), Counts::new((1000, 200), (9000, 1800)), RUNNING);
     assert_eq!(verdict, Verdict::Hold(HoldReason::SharedIncident));
     assert!(sentence.ends_with("blue with 1 800 of 9 000 is in trouble too: taking traffic back would not help"));

@@ -1,7 +1,10 @@
 //! Releases without a fault: how often traffic is taken back all the same.
 
 use crate::simulate::{Checks, Noisy, Outage, Random, Rule, Scenario, Slice, Step, Summary, Traffic, run};
-use crate::{Arm, Batch, Calibration, Counts, Event, Level, Measure, Measured, Policy, fake_arm};
+use crate::{
+    Arm, Batch, Calibration, Counts, Errors, Event, Evidence, Exposure, HoldReason, Level, Measure, Measured, Policy,
+    Progress, Verdict, fake_arm,
+};
 
 fn rule(level: Level) -> Rule {
     Rule::Verdict(Box::new(Policy { level, ..Policy::default() }))
@@ -33,10 +36,12 @@ fn rollbacks(scenario: &Scenario, rule: &Rule, runs: u32) -> Summary {
 
 #[test]
 fn ten_thousand_good_releases_are_rolled_back_no_more_often_than_promised() {
+    // Without the floor, so that it is the e-values that keep the promise.
+    let errors = Errors { least_difference: 0.0, least_units: 0, ..Errors::default() };
+    let rule = Rule::Verdict(Box::new(Policy { errors, ..Policy::default() }));
     let schedules = [(2, 2, 1000), (10, 4, 3000), (20, 10, 3000), (60, 10, 3000)];
-    let false_alarms = schedules.map(|(look_seconds, clients, runs)| {
-        rollbacks(&with_noise(look_seconds, clients), &rule(Level::Unit), runs).rolled_back
-    });
+    let false_alarms = schedules
+        .map(|(look_seconds, clients, runs)| rollbacks(&with_noise(look_seconds, clients), &rule, runs).rolled_back);
     let total: u32 = false_alarms.iter().sum();
     assert!(f64::from(total) <= allowed(10_000), "{false_alarms:?}");
     let last = f64::from(false_alarms[3]);
@@ -110,6 +115,26 @@ fn the_a_a_reports_the_rate_of_false_alarms_and_that_requests_are_not_independen
     assert_eq!(report.units.epochs, 119);
     assert!(report.units.alarms <= 3 && report.units.rate.low <= report.alpha, "{report:?}");
     assert!(report.requests_are_unsafe && report.requests.alarms > 10, "{report:?}");
+}
+
+#[test]
+fn the_guard_of_the_ratio_is_silent_on_chance_and_sees_what_is_broken() {
+    let mut random = Random::new(41);
+    // Of a thousand analyses with 100 000 units each; and the units until one candidate of ten is lost on the way.
+    let mut held = |candidate_share: f64, analyses: u32| {
+        let held = |_: &u32| {
+            let mut evidence = Evidence::new(Policy::default()).unwrap();
+            (0..100).any(|sequence| {
+                let (candidate, stable) = (random.poisson(1000.0 * candidate_share), random.poisson(900.0));
+                let units = vec![Exposure { weight: 100_000, candidate, stable }];
+                evidence.add(&Batch { edge: "a".to_owned(), sequence, window: sequence, units, ..Batch::default() });
+                evidence.verdict(&Progress::default()) == Verdict::Hold(HoldReason::SampleRatioMismatch)
+            })
+        };
+        (0..analyses).filter(held).count()
+    };
+    assert!(held(0.1, 1000) <= 2);
+    assert_eq!(held(0.09, 100), 100);
 }
 
 /// Share of rollbacks, median minutes, and median errors that people saw.

@@ -1,6 +1,6 @@
 //! `bascule verdict judge`: reports in, a verdict out. The same engine as the control plane's, as a filter.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 
 use ::verdict::{Added, Batch, Evidence, Names, Policy, Progress, Verdict};
@@ -64,11 +64,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         Progress { elapsed_seconds: args.elapsed, minimum_seconds: args.minimum, maximum_seconds: args.maximum };
     let verdict = evidence.verdict(&progress);
     let sentence = evidence.sentence(&verdict, &progress, Names { candidate: &args.candidate, stable: &args.stable });
+    let mut stdout = std::io::stdout().lock();
     if args.json {
         let answer = json!({ "verdict": verdict, "sentence": sentence, "findings": evidence.findings() });
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
-        println!("{}: {sentence}", word(&verdict));
+        writeln!(stdout, "{}: {sentence}", word(&verdict))?;
     }
     Ok(match verdict {
         Verdict::Continue | Verdict::PromoteReady => Exit::Ok,

@@ -1,5 +1,7 @@
 //! `bascule verdict simulate`: what to expect of one's own traffic, before it happens.
 
+use std::io::Write as _;
+
 use ::verdict::simulate::{Checks, Noisy, Rule, Scenario, Step, Summary, run as simulated};
 use ::verdict::{Errors, Objective, Policy, grouped};
 use serde_json::json;
@@ -95,16 +97,16 @@ pub(super) fn run(args: &Args) -> Outcome {
     let tried: Result<Vec<Tried>, ::verdict::simulate::ScenarioError> = rules.into_iter().map(try_it).collect();
     let tried = tried.map_err(|error| usage(format!("{:#}", anyhow::Error::new(error))))?;
     let sentence = tried.first().map(|ours| sentence(args, &scenario.schedule, ours)).unwrap_or_default();
+    let mut stdout = std::io::stdout().lock();
     if args.json {
         let rule = |tried: &Tried| json!({ "rule": tried.name, "fault": tried.fault, "withoutFault": tried.without });
         let rules: Vec<_> = tried.iter().map(rule).collect();
         let answer = json!({
             "scenario": scenario, "policy": policy, "seed": args.seed, "rules": rules, "sentence": sentence,
         });
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
-        print!("{}", table(&tried).text(Paint::stdout()));
-        println!("\n{sentence}");
+        writeln!(stdout, "{}\n{sentence}", table(&tried).text(Paint::stdout()))?;
     }
     Ok(Exit::Ok)
 }
