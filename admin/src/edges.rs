@@ -183,6 +183,11 @@ impl Hub {
         self.changes.subscribe()
     }
 
+    /// Wakes when the tokens that count may be others.
+    pub fn access_changes(&self) -> watch::Receiver<u64> {
+        self.access.subscribe()
+    }
+
     /// Something was changed and committed.
     pub fn changed(&self, app: &str, environment: &str, operation: &str, subject: &str, revision: i64) {
         tracing::info!(app, environment, operation, subject, revision, "changed");

@@ -3,7 +3,9 @@
 mod apply;
 mod authorisation;
 mod bad_input;
+mod browsers;
 mod edges;
+mod environments;
 mod logs;
 mod objects;
 mod patience;

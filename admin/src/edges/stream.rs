@@ -18,6 +18,8 @@ use crate::principal::Principal;
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Between two reports of an edge.
 pub const REPORT: Duration = Duration::from_secs(2);
+/// An edge has its place among those that get everything there is for no longer than this.
+const HANDOUT: Duration = Duration::from_secs(5);
 /// Edges come back spread over so long after an orderly end.
 const COME_BACK: Duration = Duration::from_secs(2);
 /// Events on their way to one connection. A slow reader gets the newest of each environment when it is ready again, so
@@ -48,18 +50,29 @@ impl Body for Events {
     }
 }
 
+/// What a stream holds.
+#[derive(Debug)]
+pub struct Places<H> {
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// Its place among those that get everything there is; given back when it has it.
+    pub handout: OwnedSemaphorePermit,
+    /// What is dropped at its end.
+    pub held: H,
+}
+
 /// Why a stream ended.
 struct Ended;
 
 impl Hub {
     /// Starts the stream of an edge that has seen everything up to `after`. It ends when the edge goes, when it connects
     /// anew, or at `stop`.
-    pub fn stream(
+    pub fn stream<H: Send + 'static>(
         self: &Arc<Self>,
         hello: Hello,
         principal: Arc<Principal>,
         after: Option<u64>,
-        (stop, place): (CancellationToken, OwnedSemaphorePermit),
+        places: Places<H>,
     ) -> Events {
         let (sender, events) = Events::channel();
         let hub = Arc::clone(self);
@@ -67,10 +80,11 @@ impl Hub {
         let connection = self.connect(hello, &principal);
         tokio::spawn(async move {
             let stream = Stream { hub: &hub, principal: &principal, sender, connection: &connection };
+            let Places { stop, handout, held } = places;
             // However it ended, the edge is no longer connected by it.
-            let _ = stream.run(&key, after, &stop).await;
+            let _ = stream.run(&key, after, (&stop, handout)).await;
             hub.disconnect(&key, &connection);
-            drop(place);
+            drop(held);
         });
         events
     }
@@ -84,21 +98,14 @@ struct Stream<'h> {
 }
 
 impl Stream<'_> {
-    async fn run(&self, key: &super::Key, after: Option<u64>, stop: &CancellationToken) -> Result<(), Ended> {
+    async fn run(
+        &self,
+        key: &super::Key,
+        after: Option<u64>,
+        (stop, handout): (&CancellationToken, OwnedSemaphorePermit),
+    ) -> Result<(), Ended> {
         let (mut published, mut access) = (self.hub.sequence.subscribe(), self.hub.access.subscribe());
-        let welcome = Welcome {
-            connection: self.connection.to_owned(),
-            heartbeat_ms: millis(HEARTBEAT),
-            report_ms: millis(REPORT),
-            public_keys: vec![self.hub.public_key().clone()],
-        };
-        self.send(frame(None, event::WELCOME, &welcome, None)).await?;
-        self.send(frame(None, event::ACCESS, &self.hub.access_for(self.principal), None)).await?;
-        // A number from another store's future means nothing here.
-        let mut seen = after.filter(|after| *after <= self.hub.sequence()).unwrap_or(0);
-        seen = self.send_after(seen, &mut published).await?;
-        let environments = self.hub.reached_by(self.principal);
-        self.send(frame(None, event::CURRENT, &Current { sequence: seen, environments }, None)).await?;
+        let mut seen = self.hand_out(after, &mut published, handout).await?;
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.reset();
         loop {
@@ -121,6 +128,40 @@ impl Stream<'_> {
                 () = self.sender.closed() => return Err(Ended),
             }
         }
+    }
+
+    /// Opens the stream, and holds the place for that no longer than it may.
+    async fn hand_out(
+        &self,
+        after: Option<u64>,
+        published: &mut tokio::sync::watch::Receiver<u64>,
+        handout: OwnedSemaphorePermit,
+    ) -> Result<u64, Ended> {
+        let mut opening = std::pin::pin!(self.open(after, published));
+        if let Ok(seen) = tokio::time::timeout(HANDOUT, &mut opening).await {
+            return seen;
+        }
+        // One that takes it slowly keeps nobody out for longer.
+        drop(handout);
+        opening.await
+    }
+
+    /// Says who speaks and hands over everything there is; the last publication that was sent.
+    async fn open(&self, after: Option<u64>, published: &mut tokio::sync::watch::Receiver<u64>) -> Result<u64, Ended> {
+        let welcome = Welcome {
+            connection: self.connection.to_owned(),
+            heartbeat_ms: millis(HEARTBEAT),
+            report_ms: millis(REPORT),
+            public_keys: vec![self.hub.public_key().clone()],
+        };
+        self.send(frame(None, event::WELCOME, &welcome, None)).await?;
+        self.send(frame(None, event::ACCESS, &self.hub.access_for(self.principal), None)).await?;
+        // A number from another store's future means nothing here.
+        let mut seen = after.filter(|after| *after <= self.hub.sequence()).unwrap_or(0);
+        seen = self.send_after(seen, published).await?;
+        let environments = self.hub.reached_by(self.principal);
+        self.send(frame(None, event::CURRENT, &Current { sequence: seen, environments }, None)).await?;
+        Ok(seen)
     }
 
     async fn send_after(&self, seen: u64, published: &mut tokio::sync::watch::Receiver<u64>) -> Result<u64, Ended> {

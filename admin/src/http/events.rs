@@ -38,9 +38,10 @@ async fn stream(call: Call) -> Result<Reply, Failure> {
     let newest = newest.first().map_or(0, |entry| entry.sequence);
     let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
     let mut seen = after.filter(|after| (0..=newest).contains(after)).unwrap_or(newest);
-    let stop = call.shared.stop.clone();
+    let (stop, watched) = super::standing::watch(&call.shared, &call.headers);
     let (sender, events) = Events::channel();
     tokio::spawn(async move {
+        let _watched = watched;
         let mut ping = tokio::time::interval(PING);
         if sender.send(Bytes::from_static(b": ok\n\n")).await.is_err() {
             return;
