@@ -324,9 +324,11 @@ impl Hub {
     /// Takes an edge's acknowledgements; `false` when the connection is not one of its own.
     pub fn acknowledged(&self, acks: &Acks, by: &Principal) -> bool {
         let mut state = self.lock();
-        let found = state.edges.iter_mut().find(|((id, _), edge)| {
-            *id == acks.edge && edge.principal.id == by.id && edge.connection.as_ref() == Some(&acks.connection)
-        });
+        // Edges acknowledge together, so each is found without looking at the others.
+        let of_this_name = state.edges.range_mut((acks.edge.clone(), String::new())..);
+        let found = of_this_name
+            .take_while(|((id, _), _)| *id == acks.edge)
+            .find(|(_, edge)| edge.principal.id == by.id && edge.connection.as_ref() == Some(&acks.connection));
         let Some((key, edge)) = found else { return false };
         edge.last_contact = ids::now_ms();
         for ack in &acks.acks {
