@@ -76,7 +76,7 @@ impl Hub {
     ) -> Events {
         let (sender, events) = Events::channel();
         let hub = Arc::clone(self);
-        let key = (hello.edge.clone(), hello.boot.clone());
+        let key = super::key(&hello.edge, &hello.boot, &principal);
         let connection = self.connect(hello, &principal);
         tokio::spawn(async move {
             let stream = Stream { hub: &hub, principal: &principal, sender, connection: &connection };
@@ -181,4 +181,72 @@ impl Stream<'_> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use admin_api::edge::{EdgeKind, PublicKey, Scope as EdgeScope};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::principal::{Role, Scope};
+    use crate::store::Publication;
+
+    fn withdrawal(sequence: i64) -> Publication {
+        Publication {
+            sequence,
+            app: "web".into(),
+            environment: format!("e{sequence}"),
+            number: 1,
+            created_at: 0,
+            document: None,
+            sha256: String::new(),
+            previous: String::new(),
+            key_id: String::new(),
+            signature: String::new(),
+            audit: 1,
+        }
+    }
+
+    #[test]
+    fn who_takes_its_snapshots_slowly_keeps_nobody_out_and_stays() {
+        let hub = Arc::new(Hub::new(PublicKey { id: "k".into(), key: "00".into() }));
+        // More events than are queued for a connection that takes none.
+        (1..=2 * i64::try_from(QUEUE).expect("few")).for_each(|n| hub.publish(&withdrawal(n), None));
+        let scope = Scope { app: "*".into(), environment: "*".into(), role: Role::Edge };
+        let principal = Arc::new(Principal { id: "t".into(), name: "t".into(), scopes: vec![scope] });
+        let hello = |edge: &str| Hello {
+            edge: edge.into(),
+            boot: "b".into(),
+            kind: EdgeKind::Gateway,
+            region: None,
+            version: "1".into(),
+            engine: "native".into(),
+        };
+        let places = Arc::new(Semaphore::new(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let open = async |edge: &str| {
+                let handout = Arc::clone(&places).acquire_owned().await.expect("not closed");
+                let places = Places { stop: CancellationToken::new(), handout, held: () };
+                hub.stream(hello(edge), Arc::clone(&principal), None, places)
+            };
+            let since = Instant::now();
+            let mut quick = open("quick").await;
+            let taking = async { while quick.0.recv().await.is_some() {} };
+            let waiting = async {
+                let slow = open("slow").await;
+                assert!(since.elapsed() < HANDOUT, "the quick one had given its place back");
+                let _third = open("third").await;
+                assert!(since.elapsed() >= HANDOUT, "the slow one had it for as long as one may");
+                slow
+            };
+            let slow = tokio::select! { () = taking => panic!("its stream goes on"), slow = waiting => slow };
+            assert!(hub.edges().iter().all(super::super::Edge::is_connected));
+            assert!(hub.latest(&EdgeScope { app: "web".into(), environment: "e1".into() }).is_some());
+            drop(slow);
+        });
+    }
 }

@@ -52,13 +52,8 @@ pub(in crate::gateway) async fn connect(target: &Target) -> Result<Stream, Conne
         None => TcpStream::connect((&*target.host, target.port)).await?,
     };
     tcp.set_nodelay(true)?;
-    // Of the connection that there is, not of the name: what a name stands for may change between two looks.
-    let peer = tcp.peer_addr()?;
-    if is_off_limits(peer.ip()) {
-        let why = "link-local addresses and metadata services are no upstreams";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why).into());
-    }
-    if tcp.local_addr()? == peer {
+    check_reach(&tcp)?;
+    if tcp.local_addr()? == tcp.peer_addr()? {
         // The kernel can connect a port to itself when nobody listens there.
         return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
     }
@@ -69,6 +64,16 @@ pub(in crate::gateway) async fn connect(target: &Target) -> Result<Stream, Conne
         return Err(ConnectError::NoHttp2);
     }
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// Refuses a connection to where no upstream is, before a byte is sent on it. What is looked at is the connection that there
+/// is, not the name: what a name stands for may change between two looks.
+pub(in crate::gateway) fn check_reach(tcp: &TcpStream) -> io::Result<()> {
+    if is_off_limits(tcp.peer_addr()?.ip()) {
+        let why = "link-local addresses and metadata services are no upstreams";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(())
 }
 
 /// Whether nobody's app is at this address, but something that trusts whoever can reach it.
