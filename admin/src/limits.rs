@@ -67,6 +67,7 @@ impl Default for Timeouts {
 pub struct Admission {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
     handouts: Arc<Semaphore>,
 }
 
@@ -74,7 +75,13 @@ impl Admission {
     /// Nothing is under way.
     pub fn new(limits: &Limits) -> Self {
         let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
-        Self { requests: places(REQUESTS), streams: places(limits.streams), handouts: places(limits.handouts) }
+        Self {
+            requests: places(REQUESTS),
+            streams: places(limits.streams),
+            // However many listen to changes, there is always room for edges.
+            listeners: places(limits.streams - limits.streams / 4),
+            handouts: places(limits.handouts),
+        }
     }
 
     /// A place for a request.
@@ -82,7 +89,12 @@ impl Admission {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    /// A place for a stream.
+    /// A place for a stream of somebody who listens to changes and serves nothing by them.
+    pub fn listener(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        Some((Arc::clone(&self.listeners).try_acquire_owned().ok()?, self.stream()?))
+    }
+
+    /// A place for the stream of an edge.
     pub fn stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }

@@ -30,9 +30,9 @@ use crate::running::plane::PlaneProcess;
 const EDGES: usize = 2_000;
 /// From the moment at which the control plane listens again until all are back with what is newest. Edges that found
 /// nobody for two seconds wait for at most four; the rest is two thousand greetings on a busy machine, unoptimised.
-const BACK: Duration = Duration::from_secs(15);
+const BACK: Duration = Duration::from_secs(20);
 /// The longest that others wait for an answer meanwhile; milliseconds, but for such a machine.
-const ANSWERED: Duration = Duration::from_secs(3);
+const ANSWERED: Duration = Duration::from_secs(5);
 /// Attempts of all edges together for each of them, from the kill until the last is back.
 const ATTEMPTS: usize = 8;
 /// So many changes are made while they come back.
@@ -206,13 +206,25 @@ impl Session<'_> {
         let ack = json!({"app": head.scope.app, "environment": head.scope.environment, "number": head.number,
             "engine": "native", "appliedUs": 1});
         let body = json!({"edge": format!("e{}", self.edge), "connection": connection, "acks": [ack]}).to_string();
-        let request = self.crowd.request("POST", ACKS).header("content-type", "application/json");
-        acks.ready().await.map_err(|_| Wait::Backoff)?;
-        let answer = acks.send_request(request.body(Full::from(body)).expect("a request")).await;
-        let answer = answer.map_err(|_| Wait::Backoff)?;
-        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-        drop(answer.into_body().collect().await);
-        Ok(())
+        let mut busy = Backoff::default();
+        loop {
+            let request = self.crowd.request("POST", ACKS).header("content-type", "application/json");
+            let request = request.body(Full::from(body.clone())).expect("a request");
+            acks.ready().await.map_err(|_| Wait::Backoff)?;
+            let answer = acks.send_request(request).await.map_err(|_| Wait::Backoff)?;
+            let status = answer.status();
+            drop(answer.into_body().collect().await);
+            match status {
+                StatusCode::NO_CONTENT => return Ok(()),
+                // As the gateway does it: soon again, because somebody may wait for it.
+                StatusCode::SERVICE_UNAVAILABLE => tokio::time::sleep(busy.next_attempt(Wait::Backoff)).await,
+                // The connection that it is about is gone.
+                other => {
+                    assert_eq!(other, StatusCode::CONFLICT);
+                    return Err(Wait::Backoff);
+                }
+            }
+        }
     }
 }
 
@@ -306,6 +318,26 @@ fn edges_beyond_the_limits_are_told_when_to_come_back_and_all_get_in() {
     assert!(!told.is_empty(), "two at a time is not enough for two hundred at once");
     assert!(crowd.attempts() < 200 * ATTEMPTS, "{} attempts", crowd.attempts());
     runtime.shutdown_background();
+}
+
+#[test]
+fn however_many_listen_there_is_room_for_edges() {
+    let plane = limited(8, 100);
+    let listen = || plane.request("GET", "/api/v1/events").token(plane.root());
+    let _held: Vec<_> = (0..6).map(|_| listen().stream()).collect();
+    let refused = listen().send();
+    assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("overloaded")), "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    let ofrep = plane.token("web", "production", "ofrep");
+    let bulk = plane.request("POST", "/ofrep/v1/evaluate/flags").token(&ofrep).json(Some(json!({}))).send();
+    assert_eq!(plane.request("GET", &text(&bulk, "/eventStreams/0/endpoint/requestUri")).send().status, 503);
+    let token = plane.token("*", "*", "edge");
+    let open = |n: usize| {
+        let path = format!("{SNAPSHOTS}?kind=gateway&edge=e{n}&boot=b&version=1&engine=native");
+        plane.request("GET", &path).token(&token)
+    };
+    let _edges = [0, 1].map(|n| open(n).stream());
+    assert_eq!(open(2).send().status, 503);
 }
 
 #[test]

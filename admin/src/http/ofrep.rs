@@ -241,7 +241,7 @@ async fn events(call: Call) -> Result<Reply, Failure> {
     if evaluable.tickets.verify(&ticket, ids::now_ms()).is_none() {
         return wrong();
     }
-    let Some(place) = call.shared.admission.stream() else { return refused(OfrepFailure::STREAMS) };
+    let Some(place) = call.shared.admission.listener() else { return refused(OfrepFailure::STREAMS) };
     let origin = allowed(&call.shared.control.hub, &call.headers, Some(&evaluable));
     let last = call.headers.get("last-event-id").map(|id| id.as_bytes().to_vec());
     let missed = edge_ofrep::events::has_missed(last.as_deref(), &evaluable.snapshot);
