@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Actor, Committed, Control, Intent, ServiceError};
 use crate::model::{App, At, Edit, Fault, rollback};
+use crate::principal::Role;
 use crate::store::Kind;
 
 /// How a file is applied.
@@ -78,6 +79,9 @@ impl Control {
         options: Options,
     ) -> Result<Applied, ServiceError> {
         let mut kept = Vec::new();
+        // What somebody may not read is not named to them either.
+        let (authorised, name) = (intent.is_authorised, intent.app.clone());
+        let name = name.as_str();
         let committed = self
             .change(actor, intent, |app| {
                 let mentioned: BTreeSet<At> = objects.iter().map(at).collect();
@@ -92,7 +96,9 @@ impl Control {
                     // What goes with its environment or flag is not deleted twice.
                     edits.extend(missing.into_iter().map(Edit::delete));
                 } else {
-                    kept = missing.iter().map(ToString::to_string).collect();
+                    let may_see = |at: &&At| authorised || actor.principal.has(Role::Viewer, name, &at.environment);
+                    let shown = missing.iter().filter(|at| at.environment.is_empty() || may_see(at));
+                    kept = shown.map(ToString::to_string).collect();
                 }
                 Ok(edits)
             })
