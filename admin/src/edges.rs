@@ -112,6 +112,10 @@ pub struct Edge {
 }
 
 impl Edge {
+    fn key(&self) -> Key {
+        key(&self.hello.edge, &self.hello.boot, &self.principal)
+    }
+
     /// Whether its stream is open.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
@@ -166,7 +170,8 @@ impl Hub {
             answers: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             fenced: watch::Sender::new(false),
-            recorded: watch::Sender::new(0),
+            // Alone on its store there is nobody to be told.
+            recorded: watch::Sender::new(u64::MAX),
         }
     }
 

@@ -129,8 +129,7 @@ impl Hub {
             if was_connected || edge.lost_at.is_none() {
                 edge.lost_at = Some(now);
             }
-            let key = super::key(&edge.hello.edge, &edge.hello.boot, &edge.principal);
-            state.edges.entry(key).or_insert(edge);
+            state.edges.entry(edge.key()).or_insert(edge);
         }
     }
 
@@ -157,7 +156,7 @@ impl Hub {
         *self.fenced.borrow()
     }
 
-    /// The other processes have been told all answers up to this one; or there are none to be told.
+    /// The other processes have been told all answers up to this one.
     pub(crate) fn set_recorded(&self, upto: u64) {
         self.recorded.send_replace(upto);
     }
@@ -204,7 +203,10 @@ mod tests {
     use crate::principal::Role;
 
     fn hub() -> Arc<Hub> {
-        Arc::new(Hub::new(PublicKey { id: "k".to_owned(), key: String::new() }))
+        let hub = Hub::new(PublicKey { id: "k".to_owned(), key: String::new() });
+        let publication = crate::service::publish::withdrawal("web", "production", 1, 0, 0);
+        hub.publish(&crate::store::Publication { sequence: 1, ..publication }, None);
+        Arc::new(hub)
     }
 
     fn principal() -> Arc<Principal> {

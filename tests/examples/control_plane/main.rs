@@ -81,6 +81,7 @@ fn roll_back(plane: &Plane, followers: &Followers, edges: usize) -> Result<f64> 
     let answer = client.ask("PUT", &format!("{}/traffic", plane::PRODUCTION), Some(&traffic))?;
     let number = answer["snapshots"][0]["number"].as_u64().with_context(|| format!("no snapshot: {answer}"))?;
     followers.until(number, PATIENCE)?;
+    plane.until_followed(PATIENCE)?;
     let request = json!({"reason": "the benchmark", "waitMs": 30_000});
     let answer = client.ask("POST", &format!("{}/rollback", plane::PRODUCTION), Some(&request))?;
     ensure!(answer["acknowledged"] == edges, "of {edges} edges: {}", without_edges(answer));
