@@ -78,8 +78,9 @@ fn propagated(program: &str, edges: usize, count: usize) -> Result<Vec<f64>> {
 fn roll_back(plane: &Plane, followers: &Followers, edges: usize) -> Result<f64> {
     let mut client = plane.client();
     let traffic = json!({"active": "blue", "slots": {"blue": "web-1", "green": "web-2"}, "candidateWeight": 50});
-    let answer = client.ask("PUT", &format!("{}/traffic", plane::PRODUCTION), Some(&traffic))?;
-    let number = answer["snapshots"][0]["number"].as_u64().with_context(|| format!("no snapshot: {answer}"))?;
+    client.ask("PUT", &format!("{}/traffic", plane::PRODUCTION), Some(&traffic))?;
+    let newest = client.ask("GET", &format!("{}/snapshots?limit=1", plane::PRODUCTION), None)?;
+    let number = newest["items"][0]["number"].as_u64().with_context(|| format!("no snapshot: {newest}"))?;
     followers.until(number, PATIENCE)?;
     plane.until_followed(PATIENCE)?;
     let request = json!({"reason": "the benchmark", "waitMs": 30_000});
