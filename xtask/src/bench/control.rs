@@ -93,13 +93,19 @@ fn crowd(section: &mut Section, measured: &Value) -> Result<()> {
 
 fn writes(section: &mut Section, measured: &Value) -> Result<()> {
     for (store, target) in WRITTEN {
-        let write = find(measured, "writes", |one| one["store"] == store && one["edges"] == 1)?;
-        let times = Times::read(&write["ms"])?;
+        let of = |edges: u64| {
+            Times::read(&find(measured, "writes", |one| one["store"] == store && one["edges"] == edges)?["ms"])
+        };
+        let (alone, followed) = (of(0)?, of(1)?);
         section.judged(
-            &format!("durable, audited write on {store}, one gateway following, p50"),
+            &format!("durable, audited write on {store}, p50"),
             &format!("≤ {target:.0} ms"),
-            format!("{:.2} ms (p99 {:.1})", times.at(0.5), times.at(0.99)),
-            times.at(0.5) <= target,
+            format!("{:.2} ms (p99 {:.1})", alone.at(0.5), alone.at(0.99)),
+            alone.at(0.5) <= target,
+        );
+        section.noted(
+            &format!("the same on {store} while a gateway on this machine loads every snapshot, p50"),
+            format!("{:.2} ms (p99 {:.1})", followed.at(0.5), followed.at(0.99)),
         );
     }
     Ok(())
@@ -152,7 +158,8 @@ mod tests {
     fn what_misses_its_target_says_so() {
         let fleets = [(1, 20), (1, 100), (100, 100), (1000, 100)];
         let fleets = fleets.map(|(edges, flags)| json!({"edges": edges, "flags": flags, "ms": [edges]}));
-        let writes = ["SQLite", "PostgreSQL"].map(|store| json!({"store": store, "edges": 1, "ms": [1.0, 2.5, 9.0]}));
+        let write = |store: &str, edges: u64| json!({"store": store, "edges": edges, "ms": [1.0, 2.5, 9.0]});
+        let writes = [write("SQLite", 0), write("SQLite", 1), write("PostgreSQL", 0), write("PostgreSQL", 1)];
         let crowd = json!({"edges": 2000, "beforeKib": 20480, "withKib": 102_400, "afterKib": 112_640, "ms": [3.0]});
         let measured = json!({"flags": 100, "fleets": fleets, "writes": writes, "crowd": crowd});
         let text = shown(&section(&measured).unwrap());
