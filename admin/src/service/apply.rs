@@ -40,15 +40,7 @@ impl Control {
         reason: String,
         options: Options,
     ) -> Result<Applied, ServiceError> {
-        let intent = Intent {
-            app: app.to_owned(),
-            operation: "apply",
-            subject: "app".to_owned(),
-            reason,
-            dry_run: options.dry_run,
-            may_create_app: true,
-            ..Intent::default()
-        };
+        let intent = Intent { reason, ..intent(app, options) };
         self.apply_by(actor, intent, objects, options).await
     }
 
@@ -60,14 +52,7 @@ impl Control {
         objects: Vec<Object>,
         options: Options,
     ) -> Result<Applied, ServiceError> {
-        let intent = Intent {
-            app: app.to_owned(),
-            operation: "apply",
-            subject: "app".to_owned(),
-            may_create_app: true,
-            is_authorised: true,
-            ..Intent::default()
-        };
+        let intent = Intent { is_authorised: true, ..intent(app, options) };
         self.apply_by(actor, intent, objects, options).await
     }
 
@@ -104,6 +89,17 @@ impl Control {
             })
             .await?;
         Ok(Applied { committed, kept })
+    }
+}
+
+fn intent(app: &str, options: Options) -> Intent {
+    Intent {
+        app: app.to_owned(),
+        operation: "apply",
+        subject: "app".to_owned(),
+        dry_run: options.dry_run,
+        may_create_app: true,
+        ..Intent::default()
     }
 }
 
