@@ -23,6 +23,7 @@ mod flag;
 mod gateway;
 mod import;
 mod man;
+mod noun;
 mod output;
 mod r#override;
 mod plane;
@@ -36,6 +37,7 @@ mod table;
 mod target;
 mod token;
 mod traffic;
+mod verdict;
 
 use std::{io::ErrorKind, process::ExitCode};
 
@@ -62,6 +64,7 @@ Examples:
   bascule decide --file bascule.yaml          one decision for each JSON context on stdin
   bascule apply bascule.yaml                  make the control plane's app what a file says
   bascule rollback -e production --reason R   take traffic back at once
+  bascule verdict simulate --rate 3           how fast a fault would be found in such traffic
 
 Exit codes:
   0 ok, 1 unexpected, 2 usage or problems in a file, 3 not found, 4 conflict, 5 refused by policy,
@@ -87,6 +90,9 @@ enum Verb {
     Import(import::Args),
     /// Show and change the version of the control plane's schema.
     Db(db::Args),
+    /// Try out and replay the statistics that judge a candidate.
+    #[command(subcommand)]
+    Verdict(verdict::Verb),
     /// Sign an override that takes a tester to a slot.
     Override(r#override::Args),
     #[command(flatten)]
@@ -109,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Db(args) => db::run(&args),
+        Verb::Verdict(verb) => verdict::run(&verb),
         Verb::Override(args) => r#override::run(&args),
         Verb::Remote(verb) => remote::run(&verb),
         Verb::Completions(args) => completions::run(&args),

@@ -10,6 +10,7 @@ mod gateway;
 mod import;
 mod overrides;
 mod remote;
+mod verdict;
 
 use tests::binary;
 

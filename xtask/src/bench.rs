@@ -6,6 +6,7 @@
 
 pub(crate) mod callgrind;
 mod client;
+mod control;
 mod documents;
 mod endurance;
 mod engine;
@@ -37,8 +38,8 @@ use crate::{build, setup};
 pub(crate) const SUMMARY: &str = "measure against nginx, HAProxy and others; write docs/benchmarks.md";
 pub(crate) const HELP: &str = "\
 Installs and builds what it compares with, measures in alternating rounds, prints the table and writes
-docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, swaps, start, memory,
-filter.
+docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, control, swaps, start,
+memory, filter.
   --rounds N         rounds (5)
   --seconds S        seconds of load per proxy and round (5)
   --section NAME,…   these anew; the document keeps what was measured of the others before
@@ -61,6 +62,7 @@ const PARTS: &[Part] = &[
     Part { name: "gateway", title: "The gateway under saturation", measure: gateway::measure },
     Part { name: "latency", title: "Added latency", measure: latency::measure },
     Part { name: "ofrep", title: "Flags by OFREP", measure: ofrep::measure },
+    Part { name: "control", title: "The control plane", measure: control::measure },
     Part { name: "swaps", title: "Snapshots swapped under saturation", measure: swaps::measure },
     Part { name: "start", title: "Cold start", measure: endurance::cold_start },
     Part { name: "memory", title: "Memory", measure: endurance::memory },
@@ -173,6 +175,9 @@ fn prepare(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.wants("ofrep") {
         ofrep::build(workspace)?;
+    }
+    if options.wants("control") {
+        control::build(workspace)?;
     }
     if options.pingora && options.wants_any(&["work", "gateway", "latency"]) {
         setup::tools(setup::PINGORA_TOOLS)?;

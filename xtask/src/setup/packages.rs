@@ -23,8 +23,11 @@ impl Tool {
     }
 }
 
+const POSTGRES: Tool =
+    Tool { name: "postgres", package: "postgresql", reason: "is one of the two databases of the control plane" };
+
 const TEST_TOOLS: &[Tool] = &[
-    Tool { name: "postgres", package: "postgresql", reason: "is one of the two databases of the control plane" },
+    POSTGRES,
     Tool::new("strace", "stops whoever writes at each system call of a write"),
     Tool::new("wrk", "loads the gateway while it is restarted and while snapshots are swapped"),
 ];
@@ -40,6 +43,7 @@ pub(crate) const BENCH_TOOLS: &[Tool] = &[
     Tool::new("haproxy", "is what the gateway is measured against"),
     Tool::new("wrk", "saturates the proxies"),
     Tool::new("strace", "counts system calls per request"),
+    POSTGRES,
     VALGRIND,
 ];
 

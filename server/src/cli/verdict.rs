@@ -1,0 +1,46 @@
+//! `bascule verdict`: the statistics that judge a candidate, on made-up traffic and on reports that were kept.
+
+mod judge;
+mod simulate;
+
+use super::exit::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  bascule verdict simulate --rate 3 --weight 5 --base 0.1 --candidate 1
+  bascule verdict judge < reports.jsonl";
+
+/// Simulate, or judge.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Verb {
+    /// Say how fast a fault would be found in traffic like yours, and how often a good release would be rolled back.
+    Simulate(simulate::Args),
+    /// Judge the reports of edges, one JSON object per line on stdin.
+    Judge(judge::Args),
+}
+
+pub(super) fn run(verb: &Verb) -> Outcome {
+    match verb {
+        Verb::Simulate(args) => simulate::run(args),
+        Verb::Judge(args) => judge::run(args),
+    }
+}
+
+/// A level's words on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Level {
+    /// Each unit counts once: units stay at their release
+    Unit,
+    /// Each request counts: every request is split anew
+    Request,
+}
+
+impl From<Level> for ::verdict::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Unit => Self::Unit,
+            Level::Request => Self::Request,
+        }
+    }
+}
