@@ -6,7 +6,6 @@
 pub mod access_log;
 pub mod board;
 mod body;
-pub mod breaker;
 mod client_io;
 mod clock;
 mod connection;

@@ -6,7 +6,8 @@
 //! edge that comes back names the last one it has seen as `Last-Event-ID`. `withdraw` takes an environment away. `access`
 //! brings all OFREP tokens that count from then on. Comment lines keep the connection alive.
 //!
-//! What an edge runs it says by `POST /edge/v1/acks`, what it counted by `POST /edge/v1/reports`.
+//! What an edge runs it says by `POST /edge/v1/acks`, what it counted by `POST /edge/v1/reports`. A Worker opens no stream: the
+//! control plane pushes to it, a [`PushHead`] and the document, and its [`PushAck`] is the acknowledgement.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,88 @@ pub fn signed_bytes(previous: &str, document: &[u8]) -> Vec<u8> {
     let mut bytes = format!("bascule-snapshot-v1\n{previous}\n").into_bytes();
     bytes.extend_from_slice(document);
     bytes
+}
+
+/// What stands before the document when a control plane pushes a snapshot to a Worker: on one line, as JSON. The fields of a
+/// [`SnapshotHead`], and who may ask this environment by OFREP. The same snapshot with other tokens is pushed again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as in `SnapshotHead`")]
+pub struct PushHead {
+    pub app: String,
+    pub environment: String,
+    pub number: u64,
+    pub previous: String,
+    pub key_id: String,
+    pub signature: String,
+    pub bucketing_key: BucketingSecret,
+    /// The tokens that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ofrep: Vec<OfrepToken>,
+}
+
+impl PushHead {
+    /// The head of a snapshot for a Worker.
+    pub fn new(head: SnapshotHead, ofrep: Vec<OfrepToken>) -> Self {
+        let SnapshotHead { scope: Scope { app, environment }, number, previous, key_id, signature, bucketing_key } =
+            head;
+        Self { app, environment, number, previous, key_id, signature, bucketing_key, ofrep }
+    }
+}
+
+/// A Worker's answer to a snapshot that it keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushAck {
+    /// The number that is durable.
+    pub number: u64,
+    /// The engine that decides by it, or `native`.
+    pub engine: String,
+    /// Milliseconds after which every isolate decides each request that comes by this snapshot or a newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<u64>,
+}
+
+/// The panic path of a Worker whose snapshot cannot be replaced: as long as it runs a snapshot from before a number, one
+/// release serves everybody. It is given as a secret, by a new deployment, and needs no storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanicOverride {
+    /// Where it counts.
+    pub scope: Scope,
+    /// It rests from this snapshot's number on.
+    pub before: u64,
+    /// What serves.
+    pub release: String,
+}
+
+impl PanicOverride {
+    const LABEL: &str = "bascule-panic-override-v1";
+
+    fn words(&self) -> String {
+        let Self { scope: Scope { app, environment }, before, release } = self;
+        format!("{} {app} {environment} {before} {release}", Self::LABEL)
+    }
+
+    /// What is signed, by Ed25519. No name has a space.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        self.words().into_bytes()
+    }
+
+    /// The text of the secret, with the signature's 128 hexadecimal digits.
+    pub fn text(&self, signature: &str) -> String {
+        format!("{} {signature}", self.words())
+    }
+
+    /// Reads a text: what it says, and the signature that is still to be checked.
+    pub fn parse(text: &str) -> Option<(Self, &str)> {
+        let mut words = text.split_ascii_whitespace();
+        let label = words.next()?;
+        let [app, environment, before, release, signature] = std::array::from_fn(|_| words.next().unwrap_or_default());
+        let is_whole = label == Self::LABEL && words.next().is_none() && !signature.is_empty();
+        let scope = Scope { app: app.to_owned(), environment: environment.to_owned() };
+        let parsed = Self { scope, before: before.parse().ok()?, release: release.to_owned() };
+        is_whole.then_some((parsed, signature))
+    }
 }
 
 /// How the id of a bucketing key begins when it says which key it is.
@@ -282,8 +365,16 @@ pub struct Report {
     pub sequence: u64,
     /// Milliseconds that it covers.
     pub covers_ms: u64,
+    /// Requests that this process knows to be in no report: their counts were lost before they could be sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
     /// What it counted for each environment that had traffic.
     pub environments: Vec<EnvironmentReport>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Counters of one environment.
@@ -302,6 +393,42 @@ pub struct EnvironmentReport {
     /// By variant of each flag that is decided at this edge.
     #[serde(default)]
     pub flags: Vec<FlagReport>,
+    /// First bad events of units, at most [`MOST_FIRST_BAD`]. An edge that forgot a unit may name it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_bad: Vec<FirstBad>,
+}
+
+/// First bad events of an environment in one report; those beyond are told by the next one.
+pub const MOST_FIRST_BAD: usize = 1000;
+
+/// The first time that a unit met a failure of a release. Requests whose route was forced (override, rule, pin) are in no
+/// such list: the hash did not choose their release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstBad {
+    /// SipHash-2-4 of the unit under the environment's key, as 16 hexadecimal digits: the same unit is the same text at
+    /// every edge for as long as the traffic's salt stays.
+    pub unit: String,
+    /// What failed.
+    pub release: String,
+    /// Whether that was the candidate.
+    pub is_candidate: bool,
+    /// The candidate's share that was configured here then, in millionths.
+    pub weight: u32,
+    /// How it failed.
+    pub failure: Failure,
+}
+
+/// How a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Failure {
+    /// An answer from 500 to 599.
+    Status,
+    /// No connection, or it broke.
+    Transport,
+    /// No answer in time.
+    Timeout,
 }
 
 /// Counters of one release.
@@ -356,6 +483,21 @@ mod tests {
         assert_eq!(id, "sha256-689a360da1267b075420cb2569d9312a");
         assert!(may_be_bucketing_key(&id, &[7; 16]) && !may_be_bucketing_key(&id, &[8; 16]));
         assert!(may_be_bucketing_key("k1", &[8; 16]), "an id that says nothing");
+    }
+
+    #[test]
+    fn a_panic_override_is_read_as_it_is_written() {
+        let scope = Scope { app: "web".into(), environment: "production".into() };
+        let given = PanicOverride { scope, before: 43, release: "web-1.4.1".into() };
+        let text = given.text("ab");
+        assert_eq!(text, "bascule-panic-override-v1 web production 43 web-1.4.1 ab");
+        assert_eq!(PanicOverride::parse(&format!("{text}\n")), Some((given, "ab")));
+        for bad in ["", "web production 43 web-1 ab", "bascule-panic-override-v1 web production x web-1 ab"] {
+            assert_eq!(PanicOverride::parse(bad), None, "{bad}");
+        }
+        for bad in [&text[..text.len() - 3], &format!("{text} more")] {
+            assert_eq!(PanicOverride::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Domain {
     Flag,
     /// The split of traffic between active slot and candidate.
     Traffic,
+    /// What an edge calls a unit in its reports: not the unit, and not its place in a split.
+    Report,
 }
 
 impl Domain {
@@ -54,6 +56,7 @@ impl Domain {
         match self {
             Self::Flag => "flag",
             Self::Traffic => "traffic",
+            Self::Report => "report",
         }
     }
 }
@@ -75,6 +78,13 @@ impl Bucketer {
     /// The bucket of a value in its canonical text, `0 ≤ b < 1 000 000`.
     pub fn bucket(&self, value: &[u8]) -> u32 {
         self.bucket_of(&Field::new(value))
+    }
+
+    /// The hash of a value in its canonical text.
+    pub fn hash(&self, value: &[u8]) -> u64 {
+        let mut hash = self.0;
+        hash.write(&Field::new(value));
+        hash.finish()
     }
 
     /// The bucket of a prepared value.
@@ -114,9 +124,7 @@ mod tests {
             let domain = if text("domain") == "flag" { Domain::Flag } else { Domain::Traffic };
             let key = BucketingKey::new(std::array::from_fn(byte));
             let bucketer = Bucketer::new(&key, domain, text("salt"), text("source"));
-            let mut hasher = bucketer.0;
-            hasher.write(&Field::new(text("value").as_bytes()));
-            assert_eq!(format!("{:016x}", hasher.finish()), text("hash"), "{case}");
+            assert_eq!(format!("{:016x}", bucketer.hash(text("value").as_bytes())), text("hash"), "{case}");
             assert_eq!(case["bucket"], bucketer.bucket(text("value").as_bytes()), "{case}");
         }
     }

@@ -177,11 +177,22 @@ pub fn evaluate(snapshot: &Snapshot, context: &JsonContext, options: &EvaluateOp
         let trace = json!({"route": route_trace, "flags": flag_traces});
         write(snapshot, &request, &route, outcomes.into_iter(), options.engine, Some(&trace), out);
     } else {
-        let mut evaluation = Evaluation::new(snapshot, &request);
-        let route = evaluation.route();
-        let outcomes = options.flags.indices(snapshot).map(|index| evaluation.flag(index));
-        write(snapshot, &request, &route, outcomes, options.engine, None, out);
+        answer(snapshot, &request, options, out);
     }
+}
+
+/// As [`evaluate`], and never with a trace: an edge that answers none need not carry the code.
+pub fn evaluate_plainly(snapshot: &Snapshot, context: &JsonContext, options: &EvaluateOptions<'_>, out: &mut Vec<u8>) {
+    let lists = context.lists(snapshot);
+    let values = context.values(snapshot, &lists);
+    answer(snapshot, &context.request(&values, options.now_ms), options, out);
+}
+
+fn answer(snapshot: &Snapshot, request: &RequestContext<'_>, options: &EvaluateOptions<'_>, out: &mut Vec<u8>) {
+    let mut evaluation = Evaluation::new(snapshot, request);
+    let route = evaluation.route();
+    let outcomes = options.flags.indices(snapshot).map(|index| evaluation.flag(index));
+    write(snapshot, request, &route, outcomes, options.engine, None, out);
 }
 
 /// Evaluates flags for a JSON context, without the route and without writing anything: each outcome in the order of

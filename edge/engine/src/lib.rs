@@ -64,7 +64,9 @@ pub use decision::{
 };
 pub use flag::{Flag, Variant};
 pub use flagd::{FLAGD_V2, FLAGD_V3, Flagd, Form};
-pub use json::{ContextError, EvaluateOptions, FlagSelection, JsonContext, evaluate, outcomes, write_decision};
+pub use json::{
+    ContextError, EvaluateOptions, FlagSelection, JsonContext, evaluate, evaluate_plainly, outcomes, write_decision,
+};
 pub use names::{
     AppName, EnvironmentName, FlagKey, InvalidName, KeyId, RegionName, ReleaseId, RuleId, SegmentKey, Slot, VariantKey,
 };

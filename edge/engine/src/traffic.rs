@@ -82,6 +82,11 @@ impl Traffic {
         self.weight
     }
 
+    /// The candidate's share at an edge in this region.
+    pub fn weight_in(&self, region: Option<&str>) -> u32 {
+        region.and_then(|region| self.regions.get(region).copied()).unwrap_or(self.weight)
+    }
+
     /// The id of the routing rule with this index.
     pub fn rule(&self, index: RuleIndex) -> Option<&RuleId> {
         self.rules.get(usize::from(index.0)).map(|rule| &rule.id)

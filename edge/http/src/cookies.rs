@@ -1,7 +1,5 @@
 //! The edge's cookies, and reading the client's.
 
-use std::fmt::Write as _;
-
 use http::header::{self, HeaderMap, HeaderValue};
 
 /// Name of the cookie with the minted unit.
@@ -12,13 +10,16 @@ const UNIT_SECONDS: i64 = 365 * 24 * 60 * 60;
 
 /// All cookies of a request, in order; quotes and escapes are left as they are.
 pub fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(
-        |pair| {
-            let pair = pair.trim_ascii();
-            let equals = memchr::memchr(b'=', pair)?;
-            Some((&pair[..equals], &pair[equals + 1..]))
-        },
-    )
+    read(headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes))
+}
+
+/// The same of the values of `cookie` fields.
+pub fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    lines.flat_map(|line| line.split(|byte| *byte == b';')).filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = memchr::memchr(b'=', pair)?;
+        Some((&pair[..equals], &pair[equals + 1..]))
+    })
 }
 
 /// Whether a value can be one that an edge minted. Anything else counts as absent.
@@ -27,22 +28,18 @@ pub fn is_unit(value: &[u8]) -> bool {
 }
 
 /// `set-cookie` for a minted unit.
-pub fn unit(value: &[u8], is_tls: bool) -> Option<HeaderValue> {
-    set(UNIT, std::str::from_utf8(value).ok()?, UNIT_SECONDS, is_tls)
+pub fn unit(value: &[u8], is_tls: bool) -> Option<String> {
+    Some(set(UNIT, std::str::from_utf8(value).ok()?, UNIT_SECONDS, is_tls))
 }
 
 /// `set-cookie` for a release pin.
-pub fn pin(value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValue> {
+pub fn pin(value: &str, max_age: i64, is_tls: bool) -> String {
     set(PIN, value, max_age, is_tls)
 }
 
-fn set(name: &str, value: &str, max_age: i64, is_tls: bool) -> Option<HeaderValue> {
-    let mut text = String::with_capacity(value.len() + 80);
-    write!(text, "{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax").ok()?;
-    if is_tls {
-        text.push_str("; Secure");
-    }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+fn set(name: &str, value: &str, max_age: i64, is_tls: bool) -> String {
+    let secure = if is_tls { "; Secure" } else { "" };
+    format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// Whether a value of `cache-control` lets caches give the answer to everybody: such an answer carries no cookie of ours.
@@ -88,6 +85,6 @@ mod tests {
     fn a_cookie_is_secure_under_tls() {
         let cookie = unit(b"ab", true).unwrap();
         assert_eq!(cookie, "bsc_unit=ab; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax; Secure");
-        assert_eq!(pin("x", 60, false).unwrap(), "bsc_pin=x; Path=/; Max-Age=60; HttpOnly; SameSite=Lax");
+        assert_eq!(pin("x", 60, false), "bsc_pin=x; Path=/; Max-Age=60; HttpOnly; SameSite=Lax");
     }
 }

@@ -91,12 +91,15 @@ pub fn is_own(name: &str) -> bool {
 /// Whether the `connection` fields name this one. Fields that frame or identify a message are not
 /// at a client's disposal: they pass although they are named.
 pub fn is_named(from: &HeaderMap, name: &HeaderName) -> bool {
-    from.get_all(header::CONNECTION).iter().any(|value| {
-        // By far the most common values name nothing.
-        !matches!(value.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive" | b"upgrade" | b"Upgrade")
-            && list_contains(value, name.as_str())
-            && !matches!(*name, header::CONTENT_LENGTH | header::AUTHORIZATION | header::COOKIE | header::CONTENT_TYPE)
-    })
+    from.get_all(header::CONNECTION).iter().any(|value| names(value.as_bytes(), name.as_str()))
+}
+
+/// The same of one value of `connection`.
+pub fn names(connection: &[u8], name: &str) -> bool {
+    // By far the most common values name nothing.
+    !matches!(connection, b"keep-alive" | b"close" | b"Keep-Alive" | b"upgrade" | b"Upgrade")
+        && offers(connection, name.as_bytes())
+        && !matches!(name, "content-length" | "authorization" | "cookie" | "content-type")
 }
 
 /// Whether a comma-separated list has the token, in any case.

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::breaker::{Admission, Breaker, Outcome, Policy, Transition};
 use super::monotonic::Clock;
 use super::scope::Scope;
+use edge_http::breaker::{Admission, Breaker, Outcome, Policy, Transition};
 
 pub mod probe;
 

@@ -325,7 +325,7 @@ impl Record {
 fn set_cookies(fields: &mut HeaderMap, choice: &Choice, serving: &Serving, is_tls: bool) {
     let unit = choice.unit.as_ref().and_then(|unit| cookies::unit(unit, is_tls));
     let pin = choice.pin.as_ref().filter(|_| serving.diverted.is_none());
-    let pin = pin.and_then(|(value, age)| cookies::pin(value, *age, is_tls));
+    let pin = pin.map(|(value, age)| cookies::pin(value, *age, is_tls));
     if unit.is_none() && pin.is_none() {
         return;
     }
@@ -333,7 +333,7 @@ fn set_cookies(fields: &mut HeaderMap, choice: &Choice, serving: &Serving, is_tl
     if is_public {
         return;
     }
-    for cookie in [unit, pin].into_iter().flatten() {
+    for cookie in [unit, pin].into_iter().flatten().filter_map(|cookie| HeaderValue::try_from(cookie).ok()) {
         fields.append(header::SET_COOKIE, cookie);
     }
     cookies::make_private(fields);

@@ -53,6 +53,7 @@ impl Ledger {
             boot: self.boot.clone(),
             sequence: self.sequence,
             covers_ms: u64::try_from(covers.as_millis()).unwrap_or(u64::MAX),
+            lost: 0,
             environments,
         };
         self.waiting.push_back(Waiting { report, was_sent: false });
@@ -119,7 +120,7 @@ impl Ledger {
             }
         }
         let is_quiet = fallbacks == 0 && releases.is_empty() && flags.is_empty();
-        (!is_quiet).then(|| EnvironmentReport { scope: wire(scope), fallbacks, releases, flags })
+        (!is_quiet).then(|| EnvironmentReport { scope: wire(scope), fallbacks, releases, flags, first_bad: Vec::new() })
     }
 }
 
