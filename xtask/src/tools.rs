@@ -17,8 +17,6 @@ pub(crate) struct Tool {
 
 pub(crate) const DENY: Tool = Tool { name: "cargo-deny", program: "cargo-deny", version: "0.20.2" };
 pub(crate) const MACHETE: Tool = Tool { name: "cargo-machete", program: "cargo-machete", version: "0.9.2" };
-/// Its version is that of the crate `wasm-bindgen` in the root `Cargo.toml`: both speak one unstable format.
-pub(crate) const WASM_BINDGEN: Tool = Tool { name: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.130" };
 
 impl Tool {
     /// The program, installed now if it is missing. The version is part of the folder's name: another version is

@@ -11,9 +11,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{capture, run_as_talk, say};
+use crate::process::{capture, cargo, run_as_talk, say};
 use crate::setup::{Toolchain, WASM};
-use crate::tools::WASM_BINDGEN;
 use crate::workspace::Workspace;
 use crate::{module, setup};
 
@@ -29,16 +28,6 @@ const BUDGET: usize = 300 * 1024;
 /// What the compiler uses of WebAssembly, and what every version of the runtime has.
 const FEATURES: [&str; 6] =
     ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types", "sign-ext"];
-/// The entry: the runtime instantiates nothing by itself.
-const ENTRY: &str = "\
-import module from \"./index.wasm\";
-import { SnapshotObject, fetch, initSync } from \"./glue.js\";
-
-initSync({ module });
-
-export { SnapshotObject };
-export default { fetch: (request, env, context) => fetch(request, env, context) };
-";
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let [command] = args else { bail!("usage: cargo xtask worker build") };
@@ -61,9 +50,7 @@ pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<PathB
     cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags()?);
     run_as_talk(&mut cargo)?;
     let made = workspace.target.join("worker-build");
-    let mut bindgen = WASM_BINDGEN.command(workspace)?;
-    bindgen.args(["--target", "web", "--no-typescript", "--out-name", "glue", "--out-dir"]).arg(&made);
-    run_as_talk(bindgen.arg(workspace.target.join(WASM).join("isolate/edge_worker.wasm")))?;
+    run_as_talk(bindgen(workspace).arg(workspace.target.join(WASM).join("isolate/edge_worker.wasm")).arg(&made))?;
     let placed = workspace.target.join("worker");
     fs::create_dir_all(&placed)?;
     let wasm = placed.join("index.wasm");
@@ -80,7 +67,7 @@ pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<PathB
     )?;
     fs::write(placed.join("glue.js"), whole(&made)?)?;
     let entry = placed.join("index.js");
-    fs::write(&entry, ENTRY)?;
+    fs::copy(workspace.root.join("edge/worker/entry.mjs"), &entry).context("edge/worker/entry.mjs")?;
     let (raw, compressed) = (fs::metadata(&wasm)?.len().div_ceil(1024), compressed(&placed)?);
     let size = format!("{} KiB compressed of {}, {raw} KiB raw", compressed.div_ceil(1024), BUDGET / 1024);
     if compressed > BUDGET {
@@ -90,12 +77,28 @@ pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<PathB
     Ok(entry)
 }
 
+/// The program of `xtask/bindgen`, with its arguments to come.
+fn bindgen(workspace: &Workspace) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["run", "--quiet", "--locked", "--manifest-path"]).arg(workspace.root.join("xtask/bindgen/Cargo.toml"));
+    // Another profile of other crates: its own folder keeps both warm.
+    cargo.env_remove("RUSTFLAGS").arg("--target-dir").arg(workspace.target.join("bindgen"));
+    cargo.arg("--");
+    cargo
+}
+
 fn flags() -> Result<OsString> {
     let mut flags = module::flags()?;
     // A digest is made of each snapshot and of nothing that is frequent: its code may be small instead of fast.
     flags.push("\u{1f}--cfg=sha2_backend_soft=\"compact\"");
     Ok(flags)
 }
+
+/// What the glue does with its first instance and with another one, so that the entry learns how they end.
+const HOOKS: [(&str, &str); 2] = [
+    ("wasm = instance.exports;", "wasm = globalThis.bascule.guard(instance.exports);"),
+    ("wasm = wasmInstance.exports;", "wasm = globalThis.bascule.guard(wasmInstance.exports);"),
+];
 
 /// The bindings as one module: what they import from files beside them is put in their place.
 fn whole(made: &Path) -> Result<String> {
@@ -111,6 +114,12 @@ fn whole(made: &Path) -> Result<String> {
             None => whole.push_str(line),
         }
         whole.push('\n');
+    }
+    for (found, put) in HOOKS {
+        if whole.matches(found).count() != 1 {
+            bail!("wasm-bindgen's glue is another one than the entry was written for: `{found}` is not there once");
+        }
+        whole = whole.replace(found, put);
     }
     Ok(whole)
 }

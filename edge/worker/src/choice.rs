@@ -3,30 +3,63 @@
 //! Invariant: fields that are ours come from here alone; what a client sent under such a name, or under one that a back
 //! end may read as it, is gone before they are set.
 
+use edge_engine::wire::UpstreamWire;
 use edge_engine::{
-    AttributeKind, Decision, FlagOutcome, RegionName, RequestContext, Route, RouteReason, Snapshot, Value,
+    AttributeKind, Decision, FlagOutcome, RegionName, ReleaseIndex, RequestContext, Route, RouteReason, Slot, Snapshot,
+    Value,
 };
-use edge_http::cookies;
 use edge_http::fields::{self, Fate};
-use http::HeaderMap;
+use edge_http::{cookies, ids};
 
-use crate::context::{self, Subject};
+use crate::context::{self, Fields, Subject};
+use crate::sealed::Opened;
 
 /// The decision for one request, detached from the engine.
 #[derive(Debug)]
 pub struct Choice {
     /// What the engine said.
     pub route: Route,
-    /// Where the release runs, without a path.
-    pub upstream: String,
-    /// Value of `x-bascule-flags`.
-    pub flags: String,
-    /// `set-cookie` of a unit that was minted and used, and of a fresh pin.
-    pub cookies: Vec<String>,
+    /// The variant of each flag that the upstream is told.
+    pub flags: Vec<FlagOutcome>,
+    /// `set-cookie` of a unit that was minted and used.
+    pub unit_cookie: Option<String>,
+    /// `set-cookie` of a fresh pin.
+    pub pin_cookie: Option<String>,
+    /// What the unit is called in reports, when the hash chose the release.
+    pub reported_unit: Option<u64>,
+}
+
+/// Why another release serves than the engine chose. The words are the gateway's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diverted {
+    /// The candidate's breaker is open.
+    Breaker,
+    /// The candidate failed, and the active release answered instead.
+    Shield,
+}
+
+/// Who serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Serving {
+    /// The slot.
+    pub slot: Slot,
+    /// The release in it.
+    pub release: ReleaseIndex,
+    /// Whether it is another one than the engine chose.
+    pub diverted: Option<Diverted>,
+}
+
+impl Serving {
+    /// The active release.
+    pub fn active(snapshot: &Snapshot, diverted: Option<Diverted>) -> Self {
+        let route = Decision::fallback(snapshot).route;
+        Self { slot: route.slot, release: route.release, diverted }
+    }
 }
 
 /// Asks the engine. `unit` is a fresh one for a client that has none.
-pub fn choose(snapshot: &Snapshot, subject: &Subject, unit: &[u8; 32], now_ms: i64) -> Choice {
+pub fn choose(opened: &Opened, subject: &Subject, unit: &[u8; 32], now_ms: i64) -> Choice {
+    let snapshot = &opened.snapshot;
     let values = context::values(snapshot, subject);
     let wanted = context::wants_unit(snapshot, &values);
     let mut packed = context::packed(&values);
@@ -38,90 +71,138 @@ pub fn choose(snapshot: &Snapshot, subject: &Subject, unit: &[u8; 32], now_ms: i
     let route = decision.route;
     let minted = snapshot.minted_unit().map(|(_, source)| source);
     let is_used = wanted.is_some() && route.unit.is_some() && route.unit == minted;
-    let unit = if is_used { cookies::unit(unit, subject.is_tls) } else { None };
     let pin = if route.renew_pin { snapshot.pin_cookie(route.release, now_ms) } else { None };
-    let pin = pin.and_then(|(value, age)| cookies::pin(&value, age, subject.is_tls));
-    let cookies = [unit, pin].into_iter().flatten().filter_map(|value| value.to_str().ok().map(str::to_owned));
     Choice {
+        reported_unit: opened.reported_unit(&route, &packed),
+        unit_cookie: if is_used { cookies::unit(unit, subject.is_tls) } else { None },
+        pin_cookie: pin.map(|(value, age)| cookies::pin(&value, age, subject.is_tls)),
+        flags: decision.flags,
         route,
-        upstream: upstream(snapshot, &route, subject.region.as_deref()),
-        flags: flags(snapshot, &decision),
-        cookies: cookies.collect(),
     }
 }
 
-/// The upstream of the edge's own region, else the first.
-fn upstream(snapshot: &Snapshot, route: &Route, region: Option<&str>) -> String {
-    let upstreams = &snapshot.release(route.release).upstreams;
-    let is_local = |wire: &&edge_engine::wire::UpstreamWire| wire.region.as_ref().map(RegionName::as_str) == region;
-    let local = region.and_then(|_| upstreams.iter().find(is_local));
-    local.or(upstreams.first()).map(|wire| wire.url.trim_end_matches('/').to_owned()).unwrap_or_default()
+/// The upstreams of a release that this edge may use: those of its own region, else all.
+pub fn upstreams<'s>(snapshot: &'s Snapshot, release: ReleaseIndex, region: Option<&str>) -> Vec<&'s UpstreamWire> {
+    let all = &snapshot.release(release).upstreams;
+    let is_local = |wire: &&UpstreamWire| region.is_some() && wire.region.as_ref().map(RegionName::as_str) == region;
+    let local: Vec<_> = all.iter().filter(is_local).collect();
+    if local.is_empty() { all.iter().collect() } else { local }
 }
 
-fn flags(snapshot: &Snapshot, decision: &Decision) -> String {
-    let entry = |outcome: &FlagOutcome| {
-        let flag = snapshot.flag(outcome.flag)?;
-        Some(format!("{}={}", flag.key(), flag.variant(outcome.variant)?.key))
-    };
-    decision.flags.iter().filter_map(entry).collect::<Vec<_>>().join(",")
+/// What the upstream of a decided request is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Decided<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The decision by it.
+    pub choice: &'a Choice,
+    /// Who serves.
+    pub serving: Serving,
 }
 
 /// The fields of the request to the upstream. A Worker's peer is always the platform, which vouches for the client's
 /// address and nothing that the client wrote.
-pub fn outgoing(subject: &Subject, decided: Option<(&Snapshot, &Choice)>, request_id: &str) -> Vec<(String, String)> {
-    let mut out = Vec::with_capacity(subject.headers.len() + 10);
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    for (name, value) in &subject.headers {
-        match fields::fate(name.as_str()) {
-            Fate::Forward if !fields::is_named(&subject.headers, name) => out.push((name.to_string(), text(value))),
-            Fate::Te if fields::list_contains(value, "trailers") => out.push(("te".to_owned(), "trailers".to_owned())),
+pub fn outgoing(subject: &Subject, decided: Option<Decided<'_>>, request_id: &str, trace: [u8; 24]) -> Fields {
+    let mut out = Vec::with_capacity(subject.fields.len() + 12);
+    let mut has_trace = false;
+    for (name, value) in &subject.fields {
+        match fields::fate(name) {
+            Fate::Forward if name == "traceparent" && !fields::is_traceparent(value.as_bytes()) => {}
+            Fate::Forward if !is_named(subject, name) => {
+                has_trace |= name == "traceparent";
+                out.push((name.clone(), value.clone()));
+            }
+            Fate::Te if fields::offers(value.as_bytes(), b"trailers") => {
+                out.push(("te".to_owned(), "trailers".to_owned()))
+            }
             _ => {}
         }
     }
     let mut set = |name: &str, value: &str| out.push((name.to_owned(), value.to_owned()));
     set("x-request-id", request_id);
+    if !has_trace {
+        set("traceparent", &String::from_utf8_lossy(&ids::traceparent(trace)));
+    }
     if let Some(ip) = &subject.ip {
         set("x-forwarded-for", ip);
     }
     set("x-forwarded-proto", if subject.is_tls { "https" } else { "http" });
     set("x-forwarded-host", &subject.authority);
-    if is_web_socket(&subject.headers) {
+    if subject.is_web_socket() {
         set("upgrade", "websocket");
     }
-    if let Some((snapshot, choice)) = decided {
+    if let Some(Decided { snapshot, choice, serving }) = decided {
         set("x-bascule-app", snapshot.app().as_str());
         set("x-bascule-environment", snapshot.environment().as_str());
-        set("x-bascule-release", snapshot.release(choice.route.release).id.as_str());
-        set("x-bascule-slot", choice.route.slot.as_str());
-        if !choice.flags.is_empty() {
-            set("x-bascule-flags", &choice.flags);
+        set("x-bascule-release", snapshot.release(serving.release).id.as_str());
+        set("x-bascule-slot", serving.slot.as_str());
+        let flags = flags(snapshot, &choice.flags);
+        if !flags.is_empty() {
+            set("x-bascule-flags", &flags);
         }
     }
     out
 }
 
-fn is_web_socket(headers: &HeaderMap) -> bool {
-    headers.get_all(http::header::UPGRADE).iter().any(|value| fields::list_contains(value, "websocket"))
+fn is_named(subject: &Subject, name: &str) -> bool {
+    subject.field("connection").is_some_and(|value| fields::names(value.as_bytes(), name))
 }
 
-/// What `x-bascule-decision` says.
-pub fn explain(snapshot: &Snapshot, route: &Route) -> String {
-    let mut text = format!("snapshot={}; slot={}; reason={}", snapshot.number(), route.slot, route.reason.as_str());
-    if let Some(bucket) = route.bucket {
-        text.push_str("; bucket=");
-        text.push_str(&bucket.to_string());
+/// The value of `x-bascule-flags`.
+fn flags(snapshot: &Snapshot, outcomes: &[FlagOutcome]) -> String {
+    let mut list = String::new();
+    for outcome in outcomes {
+        let Some((flag, variant)) =
+            snapshot.flag(outcome.flag).and_then(|flag| Some((flag, flag.variant(outcome.variant)?)))
+        else {
+            continue;
+        };
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(flag.key().as_str());
+        list.push('=');
+        list.push_str(variant.key.as_str());
     }
-    text
+    list
 }
 
-/// The fields on which an answer may depend, when something was decided by request.
-pub fn vary(snapshot: &Snapshot, route: &Route) -> Option<String> {
-    if route.reason == RouteReason::Active && snapshot.forwarded().is_empty() {
-        return None;
+impl Decided<'_> {
+    /// What `x-bascule-decision` says; the same text as the gateway's.
+    pub fn explain(&self) -> String {
+        let Route { slot, reason, bucket, .. } = &self.choice.route;
+        let mut text = format!("snapshot={}; slot={slot}; reason={}", self.snapshot.number(), reason.as_str());
+        if let Some(bucket) = bucket {
+            text.push_str("; bucket=");
+            text.push_str(&bucket.to_string());
+        }
+        if let Some(diverted) = self.serving.diverted {
+            text.push_str("; served=");
+            text.push_str(self.serving.slot.as_str());
+            text.push_str("; because=");
+            text.push_str(match diverted {
+                Diverted::Breaker => "breaker",
+                Diverted::Shield => "shield",
+            });
+        }
+        text
     }
-    fields::vary(snapshot.needs().iter().filter_map(|attribute| match attribute.kind() {
-        AttributeKind::Header(name) => Some(name),
-        AttributeKind::Cookie(_) => Some("cookie"),
-        _ => None,
-    }))
+
+    /// The fields on which an answer may depend, when something was decided by request.
+    pub fn vary(&self) -> Option<String> {
+        if self.choice.route.reason == RouteReason::Active && self.snapshot.forwarded().is_empty() {
+            return None;
+        }
+        fields::vary(self.snapshot.needs().iter().filter_map(|attribute| match attribute.kind() {
+            AttributeKind::Header(name) => Some(name),
+            AttributeKind::Cookie(_) => Some("cookie"),
+            _ => None,
+        }))
+    }
+
+    /// Our cookies. Who is served by another release than was chosen keeps no pin to it.
+    pub fn cookies(&self) -> impl Iterator<Item = &String> {
+        let pin = self.choice.pin_cookie.as_ref().filter(|_| self.serving.diverted.is_none());
+        self.choice.unit_cookie.iter().chain(pin)
+    }
 }

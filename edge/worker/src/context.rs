@@ -6,13 +6,15 @@ use std::borrow::Cow;
 
 use edge_engine::{AttributeKind, Snapshot, Value};
 use edge_http::{cookies, host, query};
-use http::HeaderMap;
+
+/// Fields as the runtime gives them: names in lower case, each once.
+pub type Fields = Vec<(String, String)>;
 
 /// The parts of a request that a context is made of.
 #[derive(Debug, Default)]
 pub struct Subject {
     /// The client's fields.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// The method.
     pub method: String,
     /// The path as received.
@@ -23,20 +25,84 @@ pub struct Subject {
     pub authority: String,
     /// The client's address, as the platform says.
     pub ip: Option<String>,
-    /// The client's country, as the platform says.
-    pub country: Option<String>,
+    /// Where the client is, as the platform says.
+    pub geo: Geo,
     /// Where this edge is.
     pub region: Option<String>,
     /// Whether the client came by TLS.
     pub is_tls: bool,
+    /// Whether a body comes.
+    pub has_body: bool,
+}
+
+/// What the platform says about where a client is: the attributes `geo.country`, `geo.region`, `geo.colo` and `geo.asn`.
+#[derive(Debug, Default)]
+pub struct Geo {
+    /// ISO 3166-1 code of the country.
+    pub country: Option<String>,
+    /// Code of the first-level region of the country (ISO 3166-2 without the country).
+    pub region: Option<String>,
+    /// IATA code of the data centre that the request came to.
+    pub colo: Option<String>,
+    /// Number of the autonomous system, in digits.
+    pub asn: Option<String>,
 }
 
 /// Values in the order of [`Snapshot::needs`].
 pub type Values<'a> = Vec<Option<Cow<'a, [u8]>>>;
 
+impl Subject {
+    /// The value of a field by its lower-case name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// Whether repeating the request is the same as sending it once, and possible.
+    pub fn is_repeatable(&self) -> bool {
+        !self.has_body && matches!(&*self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    }
+
+    /// Whether the client asks for a WebSocket.
+    pub fn is_web_socket(&self) -> bool {
+        self.field("upgrade").is_some_and(|value| edge_http::fields::offers(value.as_bytes(), b"websocket"))
+    }
+
+    fn value(&self, kind: AttributeKind<'_>) -> Option<Cow<'_, [u8]>> {
+        fn text(text: Option<&String>) -> Option<Cow<'_, [u8]>> {
+            text.map(|text| Cow::Borrowed(text.as_bytes()))
+        }
+        match kind {
+            AttributeKind::Header(name) => self.field(name).map(|value| Cow::Borrowed(value.as_bytes())),
+            AttributeKind::Cookie(name) => self.cookie(name.as_bytes()).map(Cow::Borrowed),
+            AttributeKind::Query(name) => query::parameter(self.query.as_bytes(), name.as_bytes()),
+            AttributeKind::Host => Some(match host::normal(host::without_port(&self.authority)) {
+                Cow::Borrowed(name) => Cow::Borrowed(name.as_bytes()),
+                Cow::Owned(name) => Cow::Owned(name.into_bytes()),
+            }),
+            AttributeKind::Path => text(Some(&self.path)),
+            AttributeKind::Method => text(Some(&self.method)),
+            AttributeKind::Ip => text(self.ip.as_ref()),
+            AttributeKind::Region => text(self.region.as_ref()),
+            AttributeKind::Country => text(self.geo.country.as_ref()),
+            AttributeKind::Custom("geo.region") => text(self.geo.region.as_ref()),
+            AttributeKind::Custom("geo.colo") => text(self.geo.colo.as_ref()),
+            AttributeKind::Custom("geo.asn") => text(self.geo.asn.as_ref()),
+            AttributeKind::TargetingKey | AttributeKind::Custom(_) => None,
+        }
+    }
+
+    /// The first cookie with this name; a unit that no edge minted counts as absent.
+    fn cookie(&self, name: &[u8]) -> Option<&[u8]> {
+        let is_unit = name == cookies::UNIT.as_bytes();
+        let lines = self.fields.iter().filter(|(name, _)| name == "cookie").map(|(_, value)| value.as_bytes());
+        let mut found = cookies::read(lines).filter(|(given, _)| *given == name).map(|(_, value)| value);
+        found.find(|value| !is_unit || cookies::is_unit(value))
+    }
+}
+
 /// Takes from a request what the snapshot needs.
 pub fn values<'a>(snapshot: &Snapshot, subject: &'a Subject) -> Values<'a> {
-    snapshot.needs().iter().map(|attribute| value(attribute.kind(), subject)).collect()
+    snapshot.needs().iter().map(|attribute| subject.value(attribute.kind())).collect()
 }
 
 /// The values as the engine takes them.
@@ -51,30 +117,4 @@ pub fn wants_unit(snapshot: &Snapshot, values: &Values<'_>) -> Option<usize> {
     let before = snapshot.unit_sources().iter().take(usize::from(source.0));
     let mut all = before.map(|unit| usize::from(unit.attribute)).chain([attribute]);
     (!all.any(is_present)).then_some(attribute)
-}
-
-fn value<'a>(kind: AttributeKind<'_>, subject: &'a Subject) -> Option<Cow<'a, [u8]>> {
-    let text = |text: &'a str| Some(Cow::Borrowed(text.as_bytes()));
-    match kind {
-        AttributeKind::Header(name) => subject.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes())),
-        AttributeKind::Cookie(name) => cookie(&subject.headers, name.as_bytes()).map(Cow::Borrowed),
-        AttributeKind::Query(name) => query::parameter(subject.query.as_bytes(), name.as_bytes()),
-        AttributeKind::Host => Some(match host::normal(host::without_port(&subject.authority)) {
-            Cow::Borrowed(name) => Cow::Borrowed(name.as_bytes()),
-            Cow::Owned(name) => Cow::Owned(name.into_bytes()),
-        }),
-        AttributeKind::Path => text(&subject.path),
-        AttributeKind::Method => text(&subject.method),
-        AttributeKind::Ip => subject.ip.as_deref().and_then(text),
-        AttributeKind::Region => subject.region.as_deref().and_then(text),
-        AttributeKind::Country => subject.country.as_deref().and_then(text),
-        AttributeKind::TargetingKey | AttributeKind::Custom(_) => None,
-    }
-}
-
-/// The first cookie with this name; a unit that no edge minted counts as absent.
-fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
-    let is_unit = name == cookies::UNIT.as_bytes();
-    let mut found = cookies::all(headers).filter(|(given, _)| *given == name).map(|(_, value)| value);
-    found.find(|value| !is_unit || cookies::is_unit(value))
 }

@@ -2,123 +2,85 @@
 //!
 //! Own paths begin with `/.bascule/v1/` and take the edge token only; without it nobody learns more than that.
 
-use admin_api::edge::Scope;
+use admin_api::edge::{PushAck, Scope};
 use edge_engine::{EvaluateOptions, FlagSelection, JsonContext};
-use http::{HeaderMap, HeaderName, HeaderValue};
-use sha2::{Digest as _, Sha256};
-use worker::{Context, Env, Method, Request, RequestInit, Response, Result, console_error, event};
+use worker::js_sys::Promise;
+use worker::wasm_bindgen::prelude::*;
+use worker::wasm_bindgen_futures::future_to_promise;
+use worker::web_sys::{Request, Response};
+use worker::{Context, Env, Result, console_error, event};
 
-use crate::context::Subject;
-use crate::held::{self, copy, current, now_ms};
+use crate::forward::{forward, without_engine};
+use crate::fresh::STALE_MS;
+use crate::held::{self, current};
+use crate::object::MAX_BYTES;
+use crate::platform::{self, now_ms};
+use crate::settings::{Settings, settings};
 use crate::url::parts;
-use crate::{choice, proxy, settings};
+use crate::{reports, settings as bindings};
 
 /// The engine of an edge that has it compiled in.
 const ENGINE: &str = "native";
 const PREFIX: &str = "/.bascule/v1/";
+/// What a context may weigh.
+const MAX_CONTEXT: usize = 1 << 20;
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
-    let path = request.path();
-    match path.strip_prefix(PREFIX) {
+async fn fetch(request: worker::Request, env: Env, ctx: Context) -> Result<worker::Response> {
+    let request = request.inner();
+    let url = request.url();
+    let answered = match parts(&url).path.strip_prefix(PREFIX) {
         Some(own) => answer(own, request, &env, &ctx).await,
-        None => forward(&request, &env, &ctx).await,
-    }
-}
-
-async fn forward(request: &Request, env: &Env, ctx: &Context) -> Result<Response> {
-    let subject = subject(request, env);
-    let (request_id, unit) = match ids(&subject) {
-        Ok(ids) => ids,
+        None => forward(request, &env, &ctx).await,
+    };
+    // What the platform could not do is no reason for its error page.
+    let answer = match answered {
+        Ok(answer) => answer,
         Err(error) => {
-            console_error!("no random bytes: {error}");
-            return refuse(500, "internal", "the Worker cannot make an id");
+            console_error!("the request could not be answered: {error}");
+            refuse(502, "internal", "the Worker could not pass on this request")?
         }
     };
-    let Some(opened) = current(env, ctx).await else {
-        let Some(origin) = settings::origin(env) else {
-            return refuse(503, "no_snapshot", "this Worker has no configuration yet");
-        };
-        let fields = choice::outgoing(&subject, None, &request_id);
-        return match proxy::send(request.inner(), &origin, &fields).await {
-            Ok(answer) => proxy::dress(&answer, &request_id, None).map(Into::into),
-            Err(error) => proxy::failed(&error),
-        };
-    };
-    let snapshot = &opened.snapshot;
-    let choice = choice::choose(snapshot, &subject, &unit, now_ms());
-    let fields = choice::outgoing(&subject, Some((snapshot, &choice)), &request_id);
-    match proxy::send(request.inner(), &choice.upstream, &fields).await {
-        Ok(answer) => proxy::dress(&answer, &request_id, Some((snapshot, &choice))).map(Into::into),
-        Err(error) => proxy::failed(&error),
-    }
+    Ok(answer.into())
 }
 
-/// The request's id, the client's when it may pass, and a unit for whoever has none.
-fn ids(subject: &Subject) -> std::result::Result<(String, [u8; 32]), getrandom::Error> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    let unit = edge_http::ids::unit(random);
-    getrandom::fill(&mut random)?;
-    let given = subject.headers.get("x-request-id").filter(|id| edge_http::fields::is_sane_id(id.as_bytes()));
-    let id = match given.and_then(|id| id.to_str().ok()) {
-        Some(id) => id.to_owned(),
-        None => String::from_utf8_lossy(&edge_http::ids::request_id(random, now_ms())).into_owned(),
-    };
-    Ok((id, unit))
+/// Answers from the origin, for `entry.mjs`: the instance before this one ended at this request.
+#[wasm_bindgen]
+#[expect(unreachable_pub, reason = "it is reached from outside of Rust")]
+pub fn origin(request: Request, env: Env) -> Promise {
+    future_to_promise(async move { Ok(without_engine(&request, &env).await?.into()) })
 }
 
-fn subject(request: &Request, env: &Env) -> Subject {
-    let url = request.inner().url();
-    let url = parts(&url);
-    let mut headers = HeaderMap::new();
-    for (name, value) in request.headers().entries() {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
-        }
-    }
-    let ip = headers.get("cf-connecting-ip").and_then(|ip| ip.to_str().ok()).map(str::to_owned);
-    let cf = request.cf();
-    Subject {
-        method: request.inner().method(),
-        path: url.path.to_owned(),
-        query: url.query.to_owned(),
-        authority: url.authority.to_owned(),
-        ip,
-        country: cf.and_then(worker::Cf::country),
-        region: settings::region(env).or_else(|| cf.map(|cf| cf.colo().to_ascii_lowercase())),
-        is_tls: url.scheme == "https",
-        headers,
-    }
+/// The instance before this one ended with so many requests in no report.
+#[wasm_bindgen]
+#[expect(unreachable_pub, reason = "it is reached from outside of Rust")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
+pub fn lost(env: Env, requests: f64) {
+    reports::lost(&env, requests as u64);
 }
 
-async fn answer(own: &str, mut request: Request, env: &Env, ctx: &Context) -> Result<Response> {
-    let Some(scope) = settings::scope(env).filter(|_| is_allowed(&request, env)) else {
+async fn answer(own: &str, request: &Request, env: &Env, ctx: &Context) -> Result<Response> {
+    let settings = settings(env);
+    let authorization = request.headers().get("authorization")?;
+    let scope = settings.trust.as_ref().map(|trust| &trust.scope);
+    let Some(scope) = scope.filter(|_| settings.is_allowed(authorization.as_deref())) else {
         return refuse(401, "unauthorized", "this needs the Worker's edge token");
     };
-    match (request.method(), own) {
-        (Method::Put, "snapshot") => push(request.bytes().await?, env, ctx).await,
-        (Method::Post, "evaluate") => evaluate(&request.bytes().await?, &scope, env, ctx).await,
+    match (&*request.method(), own) {
+        ("PUT", "snapshot") => push(request, env, &settings).await,
+        ("POST", "evaluate") => evaluate(request, scope, env, ctx).await,
+        ("GET", "state") => state(scope),
         _ => refuse(404, "not_found", "the Worker has no such path"),
     }
 }
 
-/// Whether the request has the edge token. Digests are compared, and all of them, so that time tells nothing.
-fn is_allowed(request: &Request, env: &Env) -> bool {
-    let given = request.headers().get("authorization").ok().flatten().unwrap_or_default();
-    let Some((given, token)) = given.strip_prefix("Bearer ").zip(settings::token(env)) else { return false };
-    let (given, token) = (Sha256::digest(given), Sha256::digest(token));
-    given.iter().zip(&token).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
-}
-
 /// Hands a snapshot to the Durable Object; its answer is the acknowledgement.
-async fn push(sealed: Vec<u8>, env: &Env, ctx: &Context) -> Result<Response> {
-    let Some(object) = settings::object(env) else {
+async fn push(request: &Request, env: &Env, settings: &Settings) -> Result<Response> {
+    let Some(object) = bindings::object(env) else {
         return refuse(503, "object_unavailable", "the Durable Object is not bound");
     };
-    let mut init = RequestInit::new();
-    init.with_method(Method::Put).with_body(Some(worker::js_sys::Uint8Array::from(&sealed[..]).into()));
-    let answer = match object.fetch_with_request(Request::new_with_init("https://object/", &init)?).await {
+    let Some(sealed) = platform::body(request, MAX_BYTES).await? else { return too_large(MAX_BYTES) };
+    let answer = match object.ask(&platform::request("PUT", "https://object/", &[], Some(&sealed))?).await {
         Ok(answer) => answer,
         Err(error) => {
             console_error!("the snapshot was not kept: {error}");
@@ -129,46 +91,57 @@ async fn push(sealed: Vec<u8>, env: &Env, ctx: &Context) -> Result<Response> {
             );
         }
     };
-    if answer.status_code() == 200 {
-        if let Some(trust) = settings::trust(env) {
-            held::take(&sealed, &trust);
-        }
-        let env = env.clone();
-        ctx.wait_until(async move { copy(&env, &sealed).await });
+    if answer.status() == 200
+        && let Some(trust) = &settings.trust
+        && let Err(refusal) = held::take(&sealed, trust, settings).await
+    {
+        console_error!("the object took what this isolate did not: {} ({})", refusal.detail, refusal.code);
     }
     Ok(answer)
 }
 
 /// Decides for a JSON context, as `bascule decide` does.
-async fn evaluate(body: &[u8], scope: &Scope, env: &Env, ctx: &Context) -> Result<Response> {
+async fn evaluate(request: &Request, scope: &Scope, env: &Env, ctx: &Context) -> Result<Response> {
+    let Some(body) = platform::body(request, MAX_CONTEXT).await? else { return too_large(MAX_CONTEXT) };
     let Some(opened) = current(env, ctx).await else {
         return refuse(503, "no_snapshot", &format!("there is no snapshot of {} of {}", scope.environment, scope.app));
     };
-    let context = match JsonContext::parse(body) {
+    let context = match JsonContext::parse(&body) {
         Ok(context) => context,
         Err(error) => return refuse(400, error.code, &error.detail),
     };
     let options = EvaluateOptions { engine: ENGINE, now_ms: now_ms(), flags: FlagSelection::All, explain: false };
     let mut out = Vec::new();
-    edge_engine::evaluate(&opened.snapshot, &context, &options, &mut out);
-    json(200, "application/json", out)
+    edge_engine::evaluate_plainly(&opened.snapshot, &context, &options, &mut out);
+    json(200, "application/json", &out)
+}
+
+/// What the isolate that answers has in memory.
+fn state(scope: &Scope) -> Result<Response> {
+    let number = held::held().map(|opened| opened.snapshot.number());
+    let state = serde_json::json!({
+        "app": scope.app, "environment": scope.environment, "engine": ENGINE, "snapshot": number, "boundMs": STALE_MS,
+    });
+    json(200, "application/json", state.to_string().as_bytes())
 }
 
 /// The Durable Object's acknowledgement.
 pub(crate) fn acknowledge(number: u64) -> Result<Response> {
-    let ack = serde_json::json!({"number": number, "engine": ENGINE});
-    json(200, "application/json", ack.to_string().into_bytes())
+    let ack = PushAck { number, engine: ENGINE.to_owned(), bound_ms: Some(STALE_MS.unsigned_abs()) };
+    json(200, "application/json", &serde_json::to_vec(&ack)?)
+}
+
+/// The answer to a body beyond a limit.
+pub(crate) fn too_large(limit: usize) -> Result<Response> {
+    refuse(413, "too_large", &format!("a body here has at most {limit} bytes"))
 }
 
 /// The Worker's own answer to what it cannot do.
 pub(crate) fn refuse(status: u16, code: &str, detail: &str) -> Result<Response> {
     let problem = serde_json::json!({"status": status, "code": code, "detail": detail});
-    json(status, "application/problem+json", problem.to_string().into_bytes())
+    json(status, "application/problem+json", problem.to_string().as_bytes())
 }
 
-fn json(status: u16, kind: &str, body: Vec<u8>) -> Result<Response> {
-    let response = Response::from_bytes(body)?.with_status(status);
-    response.headers().set("content-type", kind)?;
-    response.headers().set("cache-control", "no-store")?;
-    Ok(response)
+fn json(status: u16, kind: &str, body: &[u8]) -> Result<Response> {
+    platform::answer(status, [("content-type", kind), ("cache-control", "no-store")], body)
 }

@@ -1,154 +1,181 @@
 //! The snapshot in an isolate's memory.
 //!
-//! Invariants: the number never goes down, and a request is decided by a snapshot that was the newest at most
-//! [`STALE_MS`] before the request came, unless the Durable Object did not answer: then the last good one serves. From
-//! [`REFRESH_MS`] on the next one is asked for behind the answer, so that an isolate with steady traffic never waits.
+//! Invariants: the number never goes down; nothing decides whose signature this isolate has not verified; at most one
+//! request asks the Durable Object. How old it may be is [`crate::fresh`]'s affair.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use edge_engine::Snapshot;
-use futures_util::future::{Either, select};
-use worker::{Context, Date, Delay, Env, Headers, Request, RequestInit, Result, console_error};
+use admin_api::edge::PanicOverride;
+use futures_util::future::join;
+use worker::{Context, Delay, Env, Result, console_error};
 
-use crate::sealed::{Opened, Trust, may_follow, open};
-use crate::settings;
+use crate::fresh::{Freshness, PATIENCE_MS, Step};
+use crate::platform::{self, now_ms, within};
+use crate::sealed::{self, Claim, Opened, Refusal, Trust, may_follow};
+use crate::settings::{self, Settings, settings};
 
-/// Tells the Durable Object what the asker has.
-pub(crate) const SNAPSHOT_HEADER: &str = "x-bascule-snapshot";
+/// Tells the Durable Object which version the asker has.
+pub(crate) const VERSION_FIELD: &str = "x-bascule-version";
 /// Key of the copy.
 const COPY: &str = "snapshot";
-/// From this age on a newer snapshot is asked for behind the answer.
-const REFRESH_MS: i64 = 500;
-/// From this age on a request waits for the Durable Object.
-const STALE_MS: i64 = 1000;
-/// How long a request waits for it.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// After it did not answer, requests do not wait again for so long.
-const PAUSE_MS: i64 = 1000;
+const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS.unsigned_abs());
+/// A request that waits for another one's question looks again after a time that doubles from here.
+const FIRST_LOOK_MS: u64 = 1;
+const LAST_LOOK_MS: u64 = 16;
 
 #[derive(Debug, Default)]
 struct Held {
     opened: Option<Rc<Opened>>,
-    /// When the question began that was answered last: what is held was the newest then.
-    confirmed_ms: i64,
-    /// When a question began last, answered or not.
-    asked_ms: i64,
-    /// When it last did not answer.
-    failed_ms: i64,
+    fresh: Freshness,
+    /// What the secret says, once it was verified.
+    panic: Option<Option<Rc<PanicOverride>>>,
 }
 
 thread_local! {
     static HELD: RefCell<Held> = RefCell::default();
 }
 
-/// The isolate's clock. It moves only when something arrives from outside, which is what a request is.
-pub(crate) fn now_ms() -> i64 {
-    i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
+/// What this isolate has, without asking anybody.
+pub(crate) fn held() -> Option<Rc<Opened>> {
+    HELD.with_borrow(|held| held.opened.clone())
 }
 
 /// The snapshot that decides a request that came now.
 pub(crate) async fn current(env: &Env, ctx: &Context) -> Option<Rc<Opened>> {
     let now = now_ms();
-    let (held, age, since_asked, since_failed) = HELD
-        .with_borrow(|held| (held.opened.clone(), now - held.confirmed_ms, now - held.asked_ms, now - held.failed_ms));
-    match held {
-        Some(opened) if age < REFRESH_MS => Some(opened),
-        Some(opened) if age < STALE_MS => {
-            if since_asked >= REFRESH_MS {
-                let env = env.clone();
-                ctx.wait_until(async move {
-                    refresh(&env).await;
-                });
-            }
-            Some(opened)
+    let step = HELD.with_borrow_mut(|held| {
+        let step = held.fresh.step(now);
+        if matches!(step, Step::UseAndAsk | Step::AskAndWait) {
+            held.fresh.ask(now);
         }
-        Some(opened) if since_failed < PAUSE_MS => Some(opened),
-        _ => {
-            refresh(env).await;
-            if HELD.with_borrow(|held| held.opened.is_none()) {
-                from_copy(env).await;
-            }
-            HELD.with_borrow(|held| held.opened.clone())
-        }
+        step
+    });
+    if matches!(step, Step::UseAndAsk | Step::AskAndWait) {
+        // Not in this request's own time: it may end before, and others wait for the answer too.
+        let env = env.clone();
+        ctx.wait_until(async move { refresh(&env, now).await });
+    }
+    if matches!(step, Step::AskAndWait | Step::Wait) {
+        settle().await;
+    }
+    held()
+}
+
+/// Waits until nobody asks any more, for as long as a request waits. A future cannot be shared between requests, memory can.
+async fn settle() {
+    let (mut waited, mut look) = (0, FIRST_LOOK_MS);
+    while HELD.with_borrow(|held| held.fresh.is_asking()) && waited < PATIENCE_MS.unsigned_abs() {
+        Delay::from(Duration::from_millis(look)).await;
+        waited += look;
+        look = (2 * look).min(LAST_LOOK_MS);
     }
 }
 
-/// Asks the Durable Object, and takes what it has when it is newer.
-async fn refresh(env: &Env) {
-    let began = now_ms();
-    HELD.with_borrow_mut(|held| held.asked_ms = began);
-    let answer = {
-        let (ask, patience) = (std::pin::pin!(ask(env)), Delay::from(PATIENCE));
-        match select(ask, patience).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(_) => Err("the Durable Object did not answer in time".into()),
-        }
+/// Asks the Durable Object, and takes what it has when it is newer. An isolate that has nothing looks for the copy meanwhile.
+async fn refresh(env: &Env, began: i64) {
+    let settings = settings(env);
+    let asked = async {
+        let answer = within(PATIENCE, ask(env, &settings)).await;
+        let answer = answer.unwrap_or_else(|| Err("the Durable Object did not answer in time".into()));
+        let is_good = answer.inspect_err(|error| console_error!("no newer snapshot: {error}")).is_ok();
+        HELD.with_borrow_mut(|held| match is_good {
+            true => held.fresh.confirm(began),
+            false => held.fresh.fail(began, now_ms()),
+        });
     };
-    match answer {
-        Ok(sealed) => {
-            if let (Some(sealed), Some(trust)) = (sealed, settings::trust(env)) {
-                take(&sealed, &trust);
-            }
-            HELD.with_borrow_mut(|held| held.confirmed_ms = held.confirmed_ms.max(began));
-        }
-        Err(error) => {
-            console_error!("no newer snapshot: {error}");
-            HELD.with_borrow_mut(|held| held.failed_ms = now_ms());
-        }
+    if held().is_some() {
+        asked.await;
+    } else {
+        join(asked, within(PATIENCE, from_copy(env, &settings))).await;
     }
 }
 
-async fn ask(env: &Env) -> Result<Option<Vec<u8>>> {
+/// After a good answer, what is held is the newest.
+async fn ask(env: &Env, settings: &Settings) -> Result<()> {
+    let trust = settings.trust.as_ref().ok_or("APP, ENVIRONMENT or PUBLIC_KEYS is missing or malformed")?;
     let object = settings::object(env).ok_or("the Durable Object is not bound")?;
-    let headers = Headers::new();
-    if let Some(number) = HELD.with_borrow(|held| held.opened.as_deref().map(number)) {
-        headers.set(SNAPSHOT_HEADER, &number.to_string())?;
-    }
-    let mut init = RequestInit::new();
-    init.with_headers(headers);
+    let version = held().map(|opened| opened.version.clone()).unwrap_or_default();
     // The name stands for nothing: the stub is what is asked.
-    let mut answer = object.fetch_with_request(Request::new_with_init("https://object/", &init)?).await?;
-    match answer.status_code() {
-        200 => answer.bytes().await.map(Some),
-        204 | 404 => Ok(None),
+    let request = platform::request("GET", "https://object/", &[(VERSION_FIELD, &version)], None)?;
+    let answer = object.ask(&request).await?;
+    match answer.status() {
+        200 => take(&platform::bytes(&answer).await?, trust, settings).await.map_err(told),
+        204 | 404 => Ok(()),
         status => Err(format!("the Durable Object answered {status}").into()),
     }
 }
 
-/// What stood in KV: may be old, but is signed like any other.
-async fn from_copy(env: &Env) {
-    let Some((copies, trust)) = settings::copies(env).zip(settings::trust(env)) else { return };
-    match copies.get(COPY).bytes().await {
-        Ok(Some(sealed)) => take(&sealed, &trust),
-        Ok(None) => {}
-        Err(error) => console_error!("no copy of the snapshot: {error}"),
+fn told(refusal: Refusal) -> worker::Error {
+    format!("{} ({})", refusal.detail, refusal.code).into()
+}
+
+/// What stands in KV: may be old, but is signed like any other.
+async fn from_copy(env: &Env, settings: &Settings) {
+    let Some((copies, trust)) = settings::copies(env).zip(settings.trust.as_ref()) else { return };
+    let taken = match copies.bytes(COPY).await {
+        Ok(Some(sealed)) => take(&sealed, trust, settings).await.map_err(told),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = taken {
+        console_error!("no copy of the snapshot: {error}");
     }
 }
 
 /// Leaves the copy for a cold start.
-pub(crate) async fn copy(env: &Env, sealed: &[u8]) {
-    let Some(copies) = settings::copies(env) else { return };
-    let put = async { copies.put_bytes(COPY, sealed)?.execute().await };
-    if let Err(error) = put.await {
-        console_error!("the snapshot was not copied: {error}");
+pub(crate) async fn copy(env: &Env, sealed: &[u8]) -> Result<()> {
+    match settings::copies(env) {
+        Some(copies) => copies.store(COPY, sealed).await,
+        None => Ok(()),
     }
 }
 
-/// Takes a snapshot if it is good and not older than the one held.
-pub(crate) fn take(sealed: &[u8], trust: &Trust) {
-    match open(sealed, trust) {
-        Ok(opened) => HELD.with_borrow_mut(|held| {
-            let old = held.opened.as_deref().map(|old| (number(old), old.digest));
-            if may_follow(&opened, old).is_ok() {
-                held.opened = Some(Rc::new(opened));
+/// Takes a snapshot if it is good. One that is older than what is held changes nothing.
+pub(crate) async fn take(sealed: &[u8], trust: &Trust, settings: &Settings) -> std::result::Result<(), Refusal> {
+    let opened = open(sealed, trust, settings).await?;
+    HELD.with_borrow_mut(|held| {
+        let old = held.opened.as_deref().map(|old| (old.snapshot.number(), old.digest));
+        match may_follow(&opened, old) {
+            Err(refusal) if refusal.code != "older" => return Err(refusal),
+            Err(_) => {}
+            Ok(()) => held.opened = Some(Rc::new(opened)),
+        }
+        Ok(())
+    })
+}
+
+/// Checks a sealed snapshot: the signature first, and nothing is looked into before that is good.
+pub(crate) async fn open(sealed: &[u8], trust: &Trust, settings: &Settings) -> std::result::Result<Opened, Refusal> {
+    let claim = Claim::read(sealed, trust)?;
+    let is_good = platform::is_signed(claim.key(), claim.signature(), &claim.message()).await;
+    if let Err(error) = &is_good {
+        console_error!("a signature cannot be verified: {error}");
+    }
+    let verified = claim.verified(is_good.unwrap_or(false))?;
+    let panic = panic_override(trust, settings).await;
+    sealed::open(verified, trust, panic.as_deref())
+}
+
+/// What the secret `PANIC_OVERRIDE` says, if a key that counts signed it.
+async fn panic_override(trust: &Trust, settings: &Settings) -> Option<Rc<PanicOverride>> {
+    let text = settings.panic.as_ref()?;
+    if let Some(known) = HELD.with_borrow(|held| held.panic.clone()) {
+        return known;
+    }
+    let mut verified = None;
+    if let Some((given, signature)) = sealed::panic_override(text, trust) {
+        for key in &trust.keys {
+            if platform::is_signed(key, &signature, &given.signed_bytes()).await.unwrap_or(false) {
+                verified = Some(Rc::new(given));
+                break;
             }
-        }),
-        Err(refusal) => console_error!("a snapshot was refused: {} ({})", refusal.detail, refusal.code),
+        }
     }
-}
-
-fn number(opened: &Opened) -> u64 {
-    Snapshot::number(&opened.snapshot)
+    if verified.is_none() {
+        console_error!("PANIC_OVERRIDE is not for this Worker, or its signature is wrong; it does not count");
+    }
+    HELD.with_borrow_mut(|held| held.panic = Some(verified.clone()));
+    verified
 }

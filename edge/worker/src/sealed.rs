@@ -2,12 +2,19 @@
 //!
 //! On the wire, in the Durable Object and in KV it is the same text: the head as one line of JSON, a line end, the
 //! document. Invariant: an [`Opened`] was signed by a key that counts, is about this Worker's environment, and its
-//! bucketing key is the one that the signed document names.
+//! bucketing key is the one that the signed document names. The signature itself is the platform's affair: a [`Claim`] says
+//! what is to be verified, and only with the answer it becomes a [`Verified`].
 
-use admin_api::edge::{Scope, SnapshotHead, may_be_bucketing_key, signed_bytes};
-use ed25519_dalek::{Signature, VerifyingKey};
-use edge_engine::{BucketingKey, Problem, Snapshot};
+use std::collections::BTreeMap;
+
+use admin_api::edge::{PanicOverride, PushHead, Scope, may_be_bucketing_key, signed_bytes};
+use edge_engine::wire::{SlotsWire, SnapshotWire};
+use edge_engine::{
+    Bucketer, BucketingKey, Domain, FlagIndex, Problem, ReleaseId, Route, RouteReason, Slot, Snapshot, Value,
+};
 use sha2::{Digest as _, Sha256};
+
+use crate::ofrep::Tokens;
 
 /// Problems of a document that are told; the first ones say enough.
 const MAX_TOLD: usize = 5;
@@ -30,6 +37,10 @@ impl Refusal {
         Self::new("document_invalid", detail)
     }
 
+    fn signature() -> Self {
+        Self::new("signature_invalid", "the signature does not match the document")
+    }
+
     fn problems(problems: &[Problem]) -> Self {
         let is_unknown = problems.iter().any(|problem| problem.code == "format_unknown");
         let lines: Vec<String> =
@@ -43,8 +54,8 @@ impl Refusal {
 pub struct Trust {
     /// The environment that it serves.
     pub scope: Scope,
-    /// The keys that count.
-    pub keys: Vec<VerifyingKey>,
+    /// The Ed25519 keys that count.
+    pub keys: Vec<[u8; 32]>,
 }
 
 impl Trust {
@@ -52,8 +63,61 @@ impl Trust {
     /// none: a Worker that trusts nobody would look like one that works.
     pub fn new(scope: Scope, keys: &str) -> Option<Self> {
         let words = keys.split([',', ' ', '\n']).filter(|word| !word.is_empty());
-        let keys: Option<Vec<_>> = words.map(|word| VerifyingKey::from_bytes(&decode(word)?).ok()).collect();
+        let keys: Option<Vec<_>> = words.map(decode).collect();
         keys.filter(|keys| !keys.is_empty()).map(|keys| Self { scope, keys })
+    }
+}
+
+/// A snapshot that says who signed it.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    head: PushHead,
+    line: &'a [u8],
+    document: &'a [u8],
+    key: [u8; 32],
+    signature: [u8; 64],
+}
+
+/// A snapshot that was signed by a key that counts.
+#[derive(Debug)]
+pub struct Verified<'a>(Claim<'a>);
+
+impl<'a> Claim<'a> {
+    /// Reads a sealed snapshot; nothing of the document is looked into.
+    pub fn read(sealed: &'a [u8], trust: &Trust) -> Result<Self, Refusal> {
+        let (line, document) = split(sealed).ok_or_else(|| Refusal::document("it has no head"))?;
+        let head: PushHead =
+            serde_json::from_slice(line).map_err(|error| Refusal::document(format!("its head is none: {error}")))?;
+        let key = trust.keys.iter().find(|key| key_id(key) == head.key_id).copied();
+        let key =
+            key.ok_or_else(|| Refusal::new("key_unknown", "it is signed by a key that this Worker does not trust"))?;
+        // Else a line end in it would let one signature stand for several documents.
+        let previous = &head.previous;
+        if !(previous.is_empty() || decode::<32>(previous).is_some()) {
+            return Err(Refusal::signature());
+        }
+        let signature = decode(&head.signature).ok_or_else(Refusal::signature)?;
+        Ok(Self { head, line, document, key, signature })
+    }
+
+    /// The Ed25519 public key.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
+    }
+
+    /// What was signed.
+    pub fn message(&self) -> Vec<u8> {
+        signed_bytes(&self.head.previous, self.document)
+    }
+
+    /// What it is once somebody has verified the signature.
+    pub fn verified(self, is_good: bool) -> Result<Verified<'a>, Refusal> {
+        if is_good { Ok(Verified(self)) } else { Err(Refusal::signature()) }
     }
 }
 
@@ -64,22 +128,43 @@ pub struct Opened {
     pub snapshot: Snapshot,
     /// SHA-256 of its document.
     pub digest: [u8; 32],
+    /// Names head and document: another head of the same document has another version.
+    pub version: String,
+    /// Who may ask by OFREP.
+    pub tokens: Tokens,
+    /// The flags that browsers may see.
+    pub visible: Vec<FlagIndex>,
+    /// One for each unit source.
+    reporters: Vec<Bucketer>,
 }
 
-/// Checks a sealed snapshot: signature first, and nothing is looked into before that is good.
-pub fn open(sealed: &[u8], trust: &Trust) -> Result<Opened, Refusal> {
-    let (head, document) = split(sealed).ok_or_else(|| Refusal::document("it has no head"))?;
-    verify(&head, document, &trust.keys)?;
-    if head.scope != trust.scope {
+impl Opened {
+    /// What the unit of a request is called in reports, when its hash chose the release.
+    pub fn reported_unit(&self, route: &Route, values: &[Value<'_>]) -> Option<u64> {
+        if route.reason != RouteReason::Split {
+            return None;
+        }
+        let index = usize::from(route.unit?.0);
+        let source = self.snapshot.unit_sources().get(index)?;
+        match values.get(usize::from(source.attribute))? {
+            Value::Text(value) => Some(self.reporters.get(index)?.hash(value)),
+            _ => None,
+        }
+    }
+}
+
+/// Makes a snapshot that decides. As long as it is one from before, `panic` says what serves.
+pub fn open(verified: Verified<'_>, trust: &Trust, panic: Option<&PanicOverride>) -> Result<Opened, Refusal> {
+    let Verified(Claim { head, line, document, .. }) = verified;
+    if (&*head.app, &*head.environment) != (&*trust.scope.app, &*trust.scope.environment) {
         return Err(Refusal::document(format!(
             "this Worker serves {} of {}",
             trust.scope.environment, trust.scope.app
         )));
     }
-    let wire = edge_engine::parse(document).map_err(|problems| Refusal::problems(&problems))?;
-    let is_same = wire.app.as_str() == head.scope.app
-        && wire.environment.as_str() == head.scope.environment
-        && wire.number == head.number;
+    let mut wire = edge_engine::parse(document).map_err(|problems| Refusal::problems(&problems))?;
+    let is_same =
+        wire.app.as_str() == head.app && wire.environment.as_str() == head.environment && wire.number == head.number;
     if !is_same {
         return Err(Refusal::document("the document is another one than its head says"));
     }
@@ -92,9 +177,54 @@ pub fn open(sealed: &[u8], trust: &Trust) -> Result<Opened, Refusal> {
     if !may_be_bucketing_key(&head.bucketing_key.id, &key) {
         return Err(Refusal::document("the bucketing key is not the one of its id"));
     }
-    let snapshot =
-        edge_engine::check(wire, &BucketingKey::new(key)).map_err(|problems| Refusal::problems(&problems))?;
-    Ok(Opened { snapshot, digest: Sha256::digest(document).into() })
+    if let Some(panic) = panic.filter(|panic| wire.number < panic.before) {
+        overrule(&mut wire, panic)?;
+    }
+    let salt = wire.traffic.salt.clone();
+    let key = BucketingKey::new(key);
+    let snapshot = edge_engine::check(wire, &key).map_err(|problems| Refusal::problems(&problems))?;
+    let reporter = |name: &str| Bucketer::new(&key, Domain::Report, &salt, name);
+    let digest: [u8; 32] = Sha256::digest(document).into();
+    Ok(Opened {
+        reporters: snapshot.unit_sources().iter().map(|source| reporter(&source.name)).collect(),
+        version: version(head.number, line),
+        tokens: Tokens::new(&head.ofrep),
+        visible: edge_ofrep::visible(&snapshot),
+        snapshot,
+        digest,
+    })
+}
+
+/// Names a number with its head.
+fn version(number: u64, head: &[u8]) -> String {
+    let digest = Sha256::digest(head);
+    let short = digest.iter().take(8).fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+    format!("{number}-{short:016x}")
+}
+
+/// Gives everything to one release, so that the engine itself decides by what the override says.
+fn overrule(wire: &mut SnapshotWire, panic: &PanicOverride) -> Result<(), Refusal> {
+    let release = ReleaseId::new(&*panic.release).ok().filter(|id| wire.releases.contains_key(id));
+    let release = release.ok_or_else(|| {
+        Refusal::document(format!(
+            "PANIC_OVERRIDE names release {}, which snapshot {} lacks",
+            panic.release, wire.number
+        ))
+    })?;
+    let traffic = &mut wire.traffic;
+    traffic.active = if traffic.slots.green.as_ref() == Some(&release) { Slot::Green } else { Slot::Blue };
+    traffic.rolled_back.retain(|id| *id != release);
+    let serving = Some(release);
+    traffic.slots = match traffic.active {
+        Slot::Blue => SlotsWire { blue: serving, green: None },
+        Slot::Green => SlotsWire { blue: None, green: serving },
+    };
+    traffic.candidate_weight = 0;
+    traffic.regions = BTreeMap::new();
+    traffic.rules.clear();
+    traffic.r#override = None;
+    traffic.pin = None;
+    Ok(())
 }
 
 /// Whether a snapshot may follow another one: numbers only grow, and the same number is the same document.
@@ -110,34 +240,24 @@ pub fn may_follow(new: &Opened, old: Option<(u64, [u8; 32])>) -> Result<(), Refu
     Ok(())
 }
 
-fn split(sealed: &[u8]) -> Option<(SnapshotHead, &[u8])> {
-    let end = sealed.iter().position(|byte| *byte == b'\n')?;
-    let (head, document) = sealed.split_at_checked(end)?;
-    Some((serde_json::from_slice(head).ok()?, document.get(1..)?))
+/// A panic override that says who signed it: what is to be verified is [`PanicOverride::signed_bytes`] under one of the
+/// Worker's keys.
+pub fn panic_override(text: &str, trust: &Trust) -> Option<(PanicOverride, [u8; 64])> {
+    let (given, signature) = PanicOverride::parse(text)?;
+    Some((given, decode(signature)?)).filter(|(given, _)| given.scope == trust.scope)
 }
 
-fn verify(head: &SnapshotHead, document: &[u8], keys: &[VerifyingKey]) -> Result<(), Refusal> {
-    let key = keys.iter().find(|key| key_id(key) == head.key_id);
-    let key =
-        key.ok_or_else(|| Refusal::new("key_unknown", "it is signed by a key that this Worker does not trust"))?;
-    let bad = || Refusal::new("signature_invalid", "the signature does not match the document");
-    // Else a line end in it would let one signature stand for several documents.
-    if !(head.previous.is_empty() || decode::<32>(&head.previous).is_some()) {
-        return Err(bad());
-    }
-    let signature = Signature::from_bytes(&decode(&head.signature).ok_or_else(bad)?);
-    key.verify_strict(&signed_bytes(&head.previous, document), &signature).map_err(|_| bad())
+fn split(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = sealed.iter().position(|byte| *byte == b'\n')?;
+    let (head, document) = sealed.split_at_checked(end)?;
+    Some((head, document.get(1..)?))
 }
 
 /// The first 16 hexadecimal digits of the key's SHA-256.
-fn key_id(key: &VerifyingKey) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(key.as_bytes());
-    digest.iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+fn key_id(key: &[u8; 32]) -> String {
+    let digest = Sha256::digest(key);
+    let short = digest.iter().take(8).fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+    format!("{short:016x}")
 }
 
 /// Exactly so many bytes from hexadecimal digits.

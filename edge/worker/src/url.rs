@@ -26,6 +26,12 @@ pub fn parts(url: &str) -> Parts<'_> {
     Parts { scheme, authority, target, path, query }
 }
 
+/// The name of the service that an upstream's URL stands for: `https://web-v2.binding` is what is bound as `WEB_V2`.
+pub fn binding(url: &str) -> Option<String> {
+    let name = parts(url).authority.strip_suffix(".binding")?;
+    (!name.is_empty()).then(|| name.replace('-', "_").to_ascii_uppercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +41,11 @@ mod tests {
         let whole = parts("https://shop.example:8443/a/b?c=d?e#f");
         assert_eq!((whole.scheme, whole.authority), ("https", "shop.example:8443"));
         assert_eq!((whole.target, whole.path, whole.query), ("/a/b?c=d?e", "/a/b", "c=d?e"));
+        assert_eq!(binding("https://web-v2.binding"), Some("WEB_V2".to_owned()));
+        assert_eq!(binding("https://web-v2.binding/"), Some("WEB_V2".to_owned()));
+        for url in ["https://shop.example", "https://.binding", "https://binding", "https://a.binding:8443"] {
+            assert_eq!(binding(url), None, "{url}");
+        }
         let bare = parts("http://[::1]:1/");
         assert_eq!((bare.authority, bare.target, bare.query), ("[::1]:1", "/", ""));
     }

@@ -100,7 +100,7 @@ impl Worker {
     pub(super) fn publish(&self, document: &Value) {
         let answer = self.push(&sealed(1, document, &KEY));
         assert_eq!(answer.status, 200, "{}", answer.text());
-        assert_eq!(json_of(&answer), json!({"number": document["number"], "engine": "native"}));
+        assert_eq!(json_of(&answer), json!({"number": document["number"], "engine": "native", "boundMs": 1000}));
     }
 }
 
