@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use admin_api::edge::{BucketingSecret, Scope, SnapshotHead, signed_bytes};
+use admin_api::edge::{BucketingSecret, OfrepToken, PushHead, Scope, SnapshotHead, signed_bytes};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -14,6 +14,8 @@ use tests::{Client, Origin, Response};
 pub(super) const TOKEN: &str = "bsc_edge_of_the_tests";
 pub(super) const KEY: [u8; 16] = [7; 16];
 pub(super) const HOST: &str = "shop.example";
+/// Of the second isolate.
+pub(super) const TWIN: &str = "twin.example";
 
 /// A Worker in the runtime. Dropping it ends both.
 pub(super) struct Worker {
@@ -39,43 +41,95 @@ fn built(name: &str) -> PathBuf {
     folder
 }
 
-/// Variables and secrets of a Worker that serves `origin` until it has a snapshot.
-fn bindings(origin: &Origin) -> Value {
-    json!({
-        "APP": "web",
-        "ENVIRONMENT": "production",
-        "PUBLIC_KEYS": hex(pair(1).public_key().as_ref()),
-        "EDGE_TOKEN": TOKEN,
-        "ORIGIN": origin.url(),
-    })
+/// What is started: `run.mjs` takes it as JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Setup(Value);
+
+impl Setup {
+    /// A Worker that serves `origin` until it has a snapshot.
+    pub(super) fn new(origin: &Origin) -> Self {
+        Self(json!({
+            "bindings": {
+                "APP": "web",
+                "ENVIRONMENT": "production",
+                "PUBLIC_KEYS": hex(pair(1).public_key().as_ref()),
+                "EDGE_TOKEN": TOKEN,
+                "ORIGIN": origin.url(),
+            },
+            "object": "bound",
+            "services": {},
+        }))
+    }
+
+    /// `bound`, `hangs`, `fails` or `none`.
+    pub(super) fn object(self, how: &str) -> Self {
+        self.with("object", json!(how))
+    }
+
+    /// Adds a variable or secret.
+    pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.0["bindings"][name] = json!(value);
+        self
+    }
+
+    /// Binds an origin as a service.
+    pub(super) fn service(mut self, name: &str, origin: &Origin) -> Self {
+        self.0["services"][name] = json!(origin.address().to_string());
+        self
+    }
+
+    /// With a second isolate for the host [`TWIN`].
+    pub(super) fn twin(self) -> Self {
+        self.with("hasTwin", json!(true))
+    }
+
+    /// A request with `x-trap` ends the program.
+    pub(super) fn trap(self) -> Self {
+        self.with("trap", json!(true))
+    }
+
+    fn with(mut self, name: &str, value: Value) -> Self {
+        self.0[name] = value;
+        self
+    }
 }
 
 impl Worker {
     pub(super) fn start(origin: &Origin) -> Self {
+        Self::of(&Setup::new(origin))
+    }
+
+    pub(super) fn of(setup: &Setup) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("worker/run.mjs");
-        let options = json!({"bindings": bindings(origin), "objectIsBound": true});
         let mut node = Command::new("node");
-        node.arg(script).arg(built("worker")).arg(options.to_string()).env("WORKER_RUNTIME", built("worker-runtime"));
+        node.arg(script).arg(built("worker")).arg(setup.0.to_string()).env("WORKER_RUNTIME", built("worker-runtime"));
         let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node is installed");
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut worker = Self { child, stdin, stdout, address: ([0, 0, 0, 0], 0).into() };
-        worker.address = worker.answer();
+        worker.address = address(&worker.answer());
         worker
     }
 
-    /// Starts the Worker anew with an empty memory; the Durable Object may be gone, KV stays.
-    pub(super) fn restart(&mut self, origin: &Origin, object_is_bound: bool) {
-        let command = json!({"command": "restart", "bindings": bindings(origin), "objectIsBound": object_is_bound});
-        writeln!(self.stdin, "{command}").unwrap();
-        self.address = self.answer();
+    /// Starts the Worker anew with an empty memory; what Durable Object and KV keep stays.
+    pub(super) fn restart(&mut self, setup: &Setup) {
+        let answer = self.command(&json!({"command": "restart", "setup": setup.0}));
+        self.address = address(&answer);
     }
 
-    fn answer(&mut self) -> SocketAddr {
+    /// The copy in KV.
+    pub(super) fn copy(&mut self) -> Option<String> {
+        self.command(&json!({"command": "copy"}))["copy"].as_str().map(str::to_owned)
+    }
+
+    fn command(&mut self, command: &Value) -> Value {
+        writeln!(self.stdin, "{command}").unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).expect("the runtime started");
-        let url = answer["url"].as_str().expect("it says where it listens").to_owned();
-        url.strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap()
+        serde_json::from_str(&line).expect("the runtime answers")
     }
 
     pub(super) fn client(&self) -> Client {
@@ -102,6 +156,11 @@ impl Worker {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(json_of(&answer), json!({"number": document["number"], "engine": "native", "boundMs": 1000}));
     }
+}
+
+fn address(answer: &Value) -> SocketAddr {
+    let url = answer["url"].as_str().expect("it says where it listens");
+    url.strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap()
 }
 
 /// The body of an answer.
@@ -142,8 +201,18 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bytes signed by the key of a seed, as hexadecimal digits.
+pub(super) fn signature(seed: u8, bytes: &[u8]) -> String {
+    hex(pair(seed).sign(bytes).as_ref())
+}
+
 /// Head and document as the control plane sends them, signed by the key of a seed; the Worker trusts that of 1.
 pub(super) fn sealed(seed: u8, document: &Value, key: &[u8; 16]) -> Vec<u8> {
+    sealed_for(seed, document, key, Vec::new())
+}
+
+/// The same with tokens for OFREP.
+pub(super) fn sealed_for(seed: u8, document: &Value, key: &[u8; 16], ofrep: Vec<OfrepToken>) -> Vec<u8> {
     let text = |name: &str| document[name].as_str().unwrap().to_owned();
     let bytes = document.to_string().into_bytes();
     let pair = pair(seed);
@@ -152,8 +221,8 @@ pub(super) fn sealed(seed: u8, document: &Value, key: &[u8; 16]) -> Vec<u8> {
         number: document["number"].as_u64().unwrap(),
         previous: String::new(),
         key_id: hex(&Sha256::digest(pair.public_key().as_ref()))[..16].to_owned(),
-        signature: hex(pair.sign(&signed_bytes("", &bytes)).as_ref()),
+        signature: signature(seed, &signed_bytes("", &bytes)),
         bucketing_key: BucketingSecret { id: text("bucketingKeyId"), key: hex(key) },
     };
-    [serde_json::to_vec(&head).unwrap(), b"\n".to_vec(), bytes].concat()
+    [serde_json::to_vec(&PushHead::new(head, ofrep)).unwrap(), b"\n".to_vec(), bytes].concat()
 }

@@ -4,7 +4,7 @@ use admin_api::edge::bucketing_key_id;
 use serde_json::json;
 use tests::Origin;
 
-use super::runtime::{HOST, KEY, TOKEN, Worker, document, json_of, refused, sealed};
+use super::runtime::{HOST, KEY, Setup, TOKEN, Worker, document, json_of, refused, sealed};
 
 #[test]
 fn without_a_snapshot_the_origin_serves() {
@@ -66,10 +66,10 @@ fn a_new_isolate_asks_the_object_and_without_the_object_the_copy_serves() {
     let mut worker = Worker::start(&blue);
     worker.publish(&document(3, &blue, &green, 100));
     assert_eq!(worker.client().get(HOST, "/", "").text(), "green");
-    worker.restart(&blue, true);
+    worker.restart(&Setup::new(&blue));
     assert_eq!(worker.client().get(HOST, "/", "").text(), "green", "the object kept it");
     refused(&worker.push(&sealed(1, &document(2, &blue, &green, 0), &KEY)), 409, "older");
-    worker.restart(&blue, false);
+    worker.restart(&Setup::new(&blue).object("none"));
     let answer = worker.client().get(HOST, "/", "");
     assert_eq!(answer.text(), "green", "the copy serves");
     refused(&worker.push(&sealed(1, &document(4, &blue, &green, 0), &KEY)), 503, "object_unavailable");
