@@ -20,7 +20,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("edge-worker", &["admin-api", "edge-engine", "edge-http"]),
     ("admin-api", &[]),
     ("admin", &["admin-api", "edge-engine", "edge-manifest", "edge-ofrep"]),
-    ("server", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-http", "edge-manifest", "edge-ofrep", "verdict"]),
+    (
+        "server",
+        &["admin", "admin-api", "edge-abi", "edge-engine", "edge-http", "edge-manifest", "edge-ofrep", "verdict"],
+    ),
     ("tests", &["admin", "admin-api", "edge-abi", "edge-engine", "edge-manifest", "edge-ofrep", "server"]),
     ("xtask", &[]),
     ("counted", &["edge-engine"]),
