@@ -1,6 +1,7 @@
 //! A server that plays a Cloudflare Worker towards a control plane: it takes snapshots as the Worker's endpoint does, or
 //! does what a test wants instead.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ pub enum Mood {
     Takes,
     /// A problem with this status and code.
     Refuses(u16, &'static str),
+    /// The address of somebody else.
+    Redirects(SocketAddr),
     /// The end of the connection.
     Breaks,
     /// Nothing, until the mood is another one.
@@ -115,6 +118,7 @@ fn answer(exchange: &mut Exchange<'_>, token: &str, mood: Mood) -> std::io::Resu
             exchange.respond("200 OK", "content-type: application/json\r\n", ack.to_string())
         }
         Mood::Refuses(status, code) => problem(exchange, status, code),
+        Mood::Redirects(to) => exchange.respond("307 -", &format!("location: http://{to}/\r\n"), ""),
         Mood::Breaks | Mood::Waits => Err(std::io::ErrorKind::ConnectionAborted.into()),
     }
 }

@@ -71,11 +71,11 @@ impl Pusher {
         let hub = Arc::clone(&shared.control.hub);
         let mut published = hub.published();
         loop {
-            // What was withdrawn is not pushed: a Worker goes on with its last snapshot.
-            let latest = hub.latest(&self.worker.scope).filter(|latest| latest.document.is_some());
+            let latest = hub.latest(&self.worker.scope);
             let tried = latest.as_ref().map_or(0, |latest| latest.sequence);
             let mut pause = HEARTBEAT;
-            if let Some(latest) = latest {
+            // What was withdrawn is not pushed: a Worker goes on with its last snapshot.
+            if let Some(latest) = latest.filter(|latest| latest.document.is_some()) {
                 let began = Instant::now();
                 let said = self.push(&latest).await;
                 shared.metrics.pushed(&said, began.elapsed());
@@ -304,8 +304,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_token_is_in_no_debug_output() {
+    fn pusher() -> Pusher {
         let worker = Worker {
             id: "w".to_owned(),
             scope: admin_api::edge::Scope { app: "web".to_owned(), environment: "production".to_owned() },
@@ -313,7 +312,32 @@ mod tests {
             token_file: "token".into(),
             region: None,
         };
-        let mut pusher = Pusher::new(worker).unwrap();
+        Pusher::new(worker).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_answered_is_pushed_again_after_a_while_and_what_is_newer_at_once() {
+        let hub = Hub::new(admin_api::edge::PublicKey { id: "k".to_owned(), key: String::new() });
+        let publish = |environment: &str, sequence| {
+            let publication = crate::service::publish::withdrawal("web", environment, 1, 0, 0);
+            hub.publish(&crate::store::Publication { sequence, ..publication }, None);
+        };
+        let (pusher, mut published) = (pusher(), hub.published());
+        publish("production", 1);
+        for pause in [HEARTBEAT, FIRST_PAUSE] {
+            let began = tokio::time::Instant::now();
+            publish("staging", 2);
+            pusher.wait(&hub, &mut published, 1, pause).await;
+            assert!(began.elapsed() >= pause, "nothing of its environment was published");
+        }
+        let began = tokio::time::Instant::now();
+        tokio::join!(pusher.wait(&hub, &mut published, 1, HEARTBEAT), async { publish("production", 3) });
+        assert!(began.elapsed() < HEARTBEAT);
+    }
+
+    #[test]
+    fn the_token_is_in_no_debug_output() {
+        let mut pusher = pusher();
         pusher.token = Some(Token::new("canary").unwrap());
         pusher.link.set_token(Token::new("canary").unwrap());
         assert!(!format!("{pusher:?}").contains("canary"));

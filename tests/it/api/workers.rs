@@ -5,7 +5,7 @@ use admin::store::Location;
 use serde_json::{Value, json};
 use tests::admin::{Answer, ControlPlane};
 use tests::edge::Edge;
-use tests::{Mood, PlayedWorker, postgres};
+use tests::{Mood, Origin, PlayedWorker, postgres};
 
 use super::{PRODUCTION, SHOP};
 use crate::rig::eventually;
@@ -160,6 +160,37 @@ fn a_refusal_is_shown_and_not_pushed_again_and_again() {
 }
 
 #[test]
+fn a_redirect_of_a_worker_is_not_followed() {
+    let (worker, plane) = shop();
+    runs(&plane, 1);
+    let elsewhere = Origin::named("elsewhere");
+    worker.set_mood(Mood::Redirects(elsewhere.address()));
+    move_traffic(&plane, 5);
+    let why = |edge: &Value| edge["unreachable"].as_str().is_some_and(|why| why.contains("it answered 307"));
+    eventually("it is no answer", || seen(&plane), why);
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
+fn no_edge_that_connects_stands_for_a_configured_worker() {
+    let (worker, plane) = shop();
+    move_traffic(&plane, 5);
+    runs(&plane, 2);
+    worker.set_mood(Mood::Breaks);
+    // Under its id, and with a token for its environment.
+    let mut edge = Edge::connect(&plane, "edge-eu", None);
+    edge.stream.until("current");
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| roll_back(&plane, 500));
+        assert_eq!(edge.stream.until("snapshot").json(0)["number"], 3);
+        assert_eq!(edge.acknowledge(&plane, "production", 3), 204);
+        answer.join().expect("an answer")
+    });
+    assert_eq!((answer.status, &answer.body["acknowledged"]), (202, &json!(1)), "{answer:?}");
+    assert_eq!(answer.body["missing"][0]["state"], "unreachable", "{answer:?}");
+}
+
+#[test]
 fn of_a_burst_only_the_newest_is_pushed() {
     let (worker, plane) = shop();
     runs(&plane, 1);
@@ -219,6 +250,20 @@ fn a_restarted_control_plane_pushes_again() {
     let again = plane(folder, vec![configured]);
     runs(&again, 2);
     assert_eq!(worker.numbers()[pushed..], [2], "the same snapshot, to know what it runs");
+}
+
+#[test]
+fn a_withdrawn_environment_is_not_pushed_and_its_next_snapshot_is() {
+    let (worker, plane) = shop();
+    runs(&plane, 1);
+    let deleted = plane.change("DELETE", PRODUCTION, "*", None);
+    assert!(deleted.status < 300, "{deleted:?}");
+    let listed = seen(&plane);
+    assert_eq!((&listed["environments"], &listed["connected"]), (&json!([]), &json!(true)), "{listed}");
+    plane.apply(SHOP);
+    let newest = plane.ask("GET", &format!("{PRODUCTION}/snapshots"), None).body["items"][0]["number"].clone();
+    runs(&plane, newest.as_u64().expect("a number"));
+    assert_eq!(json!(worker.numbers()), json!([1, newest]));
 }
 
 #[test]
