@@ -8,6 +8,7 @@
 pub mod proof;
 pub mod roster;
 pub mod stream;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,6 +71,14 @@ impl Latest {
         });
         made.clone()
     }
+
+    /// Head and document as they are pushed to a Worker: the event's two lines of data. Nothing when it was withdrawn.
+    pub fn sealed(&self) -> Option<Bytes> {
+        self.document.as_ref()?;
+        let lines = self.frame.split(|byte| *byte == b'\n');
+        let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data: ")).collect();
+        Some(data.join(&b'\n').into())
+    }
 }
 
 /// What an edge said of an environment.
@@ -81,6 +90,8 @@ pub struct Run {
     pub engine: String,
     /// When it said so.
     pub at: Instant,
+    /// Of a Worker: in how many milliseconds from then on every isolate follows.
+    pub bound_ms: Option<u64>,
 }
 
 /// An edge's refusal.
@@ -109,6 +120,10 @@ pub struct Edge {
     pub refusals: BTreeMap<Scope, Refusal>,
     /// Requests per second of its last report.
     pub requests_per_second: f64,
+    /// Why a configured Worker cannot be reached.
+    pub unreachable: Option<String>,
+    /// What the isolates of a configured Worker reported, and since when.
+    counting: Option<(Instant, u64)>,
 }
 
 impl Edge {
@@ -116,9 +131,14 @@ impl Edge {
         key(&self.hello.edge, &self.hello.boot, &self.principal)
     }
 
-    /// Whether its stream is open.
+    /// Whether its stream is open. A configured Worker always counts as connected.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// Whether it is connected, and nothing is known that keeps it from hearing.
+    pub fn is_reachable(&self) -> bool {
+        self.is_connected() && self.unreachable.is_none()
     }
 
     /// Whether it gets this environment's snapshots.
@@ -316,6 +336,8 @@ impl Hub {
             runs: before.as_ref().map(|edge| edge.runs.clone()).unwrap_or_default(),
             refusals: before.as_ref().map(|edge| edge.refusals.clone()).unwrap_or_default(),
             requests_per_second: before.map_or(0.0, |edge| edge.requests_per_second),
+            unreachable: None,
+            counting: None,
         };
         state.edges.insert(key, edge);
         drop(state);
@@ -361,7 +383,7 @@ impl Hub {
         // What it was never given means nothing, and would be kept for nothing.
         let was_given = |edge: &Edge, scope: &Scope| latest.contains_key(scope) && edge.serves(scope);
         for ack in acks.acks.iter().filter(|ack| was_given(&*edge, &ack.scope)).collect::<Vec<_>>() {
-            let run = Run { number: ack.number, engine: ack.engine.clone(), at: Instant::now() };
+            let run = Run { number: ack.number, engine: ack.engine.clone(), at: Instant::now(), bound_ms: None };
             if edge.refusals.get(&ack.scope).is_some_and(|refusal| refusal.number <= ack.number) {
                 edge.refusals.remove(&ack.scope);
             }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::edges::Hub;
+use crate::edges::workers::Said;
 
 /// Seconds, as OpenTelemetry's semantic conventions have them for HTTP.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -44,6 +45,16 @@ struct State {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfWorker {
+    edge: String,
+}
+
 /// Counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -53,6 +64,9 @@ pub struct Metrics {
     edges: Family<State, Gauge>,
     snapshots: Family<Place, Gauge>,
     ages: Family<Place, Gauge<f64, AtomicU64>>,
+    pushes: Family<Outcome, Counter>,
+    push_durations: Histogram,
+    reachable: Family<OfWorker, Gauge>,
 }
 
 impl Default for Metrics {
@@ -71,9 +85,14 @@ impl Default for Metrics {
         );
         registry.register("snapshot_number", "The newest snapshot of an environment", snapshots.clone());
         registry.register_with_unit("snapshot_age", "Since the newest snapshot", Unit::Seconds, ages.clone());
+        let (pushes, push_durations, reachable) = (Family::default(), Histogram::new(SECONDS), Family::default());
+        registry.register("worker_pushes", "Pushes to Workers by what they came to", pushes.clone());
+        let help = "Time until a Worker answered a push, or did not";
+        registry.register_with_unit("worker_push_duration", help, Unit::Seconds, push_durations.clone());
+        registry.register("worker_reachable", "1 if a configured Worker answered the last push", reachable.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the program", version);
-        Self { registry, requests, durations, edges, snapshots, ages }
+        Self { registry, requests, durations, edges, snapshots, ages, pushes, push_durations, reachable }
     }
 }
 
@@ -84,12 +103,27 @@ impl Metrics {
         self.durations.observe(after.as_secs_f64());
     }
 
+    /// A push to a Worker is over.
+    pub(crate) fn pushed(&self, said: &Said, after: Duration) {
+        let outcome = match said {
+            Said::Runs { .. } => "acknowledged",
+            Said::Refused { .. } => "refused",
+            Said::Unreachable(_) => "unreachable",
+        };
+        self.pushes.get_or_create(&Outcome { outcome }).inc();
+        self.push_durations.observe(after.as_secs_f64());
+    }
+
     /// The text.
     pub fn render(&self, hub: &Hub, now_ms: i64) -> String {
         let edges = hub.edges();
-        let connected = edges.iter().filter(|edge| edge.is_connected()).count();
+        let connected = edges.iter().filter(|edge| edge.is_reachable()).count();
         for (state, count) in [("connected", connected), ("disconnected", edges.len() - connected)] {
             self.edges.get_or_create(&State { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for edge in edges.iter().filter(|edge| edge.is_pushed_to()) {
+            let worker = OfWorker { edge: edge.hello.edge.clone() };
+            self.reachable.get_or_create(&worker).set(edge.is_reachable().into());
         }
         for (scope, latest) in hub.all_latest() {
             let place = Place { app: scope.app, environment: scope.environment };

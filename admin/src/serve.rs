@@ -6,6 +6,7 @@
 
 mod background;
 mod connection;
+mod push;
 mod rosters;
 mod timed;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::edges::Hub;
+use crate::edges::workers::Worker;
 use crate::http::{Shared, router};
 use crate::limits::{Admission, Buckets, Limits, Timeouts};
 use crate::principal::{Principal, Role, Scope};
@@ -28,6 +30,7 @@ use crate::service::{Control, ServiceError};
 use crate::signing::{Signer, SigningError};
 use crate::store::{Location, Store, StoreError};
 use crate::token::TokenText;
+use push::Pusher;
 
 /// Connections of the whole process.
 const CONNECTIONS: usize = 25_000;
@@ -55,6 +58,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a client may let us wait.
     pub timeouts: Timeouts,
+    /// Which Workers snapshots are pushed to.
+    pub workers: Vec<Worker>,
 }
 
 /// Why a control plane does not start.
@@ -76,6 +81,14 @@ pub enum StartError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A Worker that nothing can be pushed to.
+    #[error("nothing can be pushed to the Worker {id}")]
+    Worker {
+        /// Which.
+        id: String,
+        /// Why.
+        source: admin_api::ClientError,
     },
     /// The listener.
     #[error("cannot listen on {address}")]
@@ -108,6 +121,7 @@ impl Admin {
             Some(seed) => Signer::from_seed(seed)?,
             None => Signer::from_file(&settings.state_dir.join(KEY_FILE))?,
         };
+        let pushers = pushers(settings.workers)?;
         let listener =
             listen(settings.listen).map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
@@ -132,6 +146,7 @@ impl Admin {
             state_dir: Some(settings.state_dir),
         });
         background::start(&control, &accept, &tasks);
+        push(pushers, &shared, &accept, &tasks);
         let service = connection::Service {
             router: router(&shared),
             tls: settings.tls.map(TlsAcceptor::from),
@@ -197,6 +212,23 @@ impl Admin {
             tracing::warn!("the control plane ends with requests under way");
         }
         self.control.store.clone().close().await;
+    }
+}
+
+fn pushers(workers: Vec<Worker>) -> Result<Vec<Pusher>, StartError> {
+    let made = workers.into_iter().map(|worker| {
+        let id = worker.id.clone();
+        Pusher::new(worker).map_err(|source| StartError::Worker { id, source })
+    });
+    made.collect()
+}
+
+/// Expects every Worker before the first request is taken, and begins to push.
+fn push(pushers: Vec<Pusher>, shared: &Arc<Shared>, stop: &CancellationToken, tasks: &TaskTracker) {
+    for pusher in pushers {
+        shared.control.hub.expect_worker(pusher.worker());
+        let (shared, stop) = (Arc::clone(shared), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(pusher.run(shared)).await });
     }
 }
 

@@ -20,6 +20,7 @@ pub mod secret;
 pub mod setting;
 pub mod table;
 mod values;
+mod workers;
 
 use follow::Follow;
 use layers::{Effective, Layers, Origin, Problem, Resolved};

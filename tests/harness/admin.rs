@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use admin::edges::workers::Worker;
 use admin::limits::{Limits, Timeouts};
 use admin::serve::{Admin, Settings};
 use admin::store::Location;
@@ -37,20 +38,27 @@ impl ControlPlane {
     pub fn start_within(limits: Limits, timeouts: Timeouts) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let database = Location::Sqlite(folder.path().join("bascule.db"));
-        Self::start_with(folder, database, "127.0.0.1:0".parse().expect("an address"), limits, timeouts)
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        Self::start_with(folder, database, listen, (limits, timeouts), Vec::new())
     }
 
     /// On any store.
     pub fn start_in(folder: tempfile::TempDir, database: Location, listen: SocketAddr) -> Self {
-        Self::start_with(folder, database, listen, Limits::default(), Timeouts::default())
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), Vec::new())
+    }
+
+    /// On any store, pushing to these Workers.
+    pub fn start_pushing(folder: tempfile::TempDir, database: Location, workers: Vec<Worker>) -> Self {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), workers)
     }
 
     fn start_with(
         folder: tempfile::TempDir,
         database: Location,
         listen: SocketAddr,
-        limits: Limits,
-        timeouts: Timeouts,
+        (limits, timeouts): (Limits, Timeouts),
+        workers: Vec<Worker>,
     ) -> Self {
         let root = TokenText::mint();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -64,6 +72,7 @@ impl ControlPlane {
             tls: None,
             limits,
             timeouts,
+            workers,
         };
         let admin = runtime.block_on(Admin::start(settings)).expect("the control plane starts");
         let address = admin.address();

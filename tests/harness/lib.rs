@@ -9,6 +9,7 @@ pub mod control_plane;
 pub mod edge;
 pub mod frames;
 pub mod origin;
+pub mod played_worker;
 pub mod postgres;
 pub mod store;
 pub mod world;
@@ -17,6 +18,7 @@ pub mod wrk;
 pub use client::{Client, Response};
 pub use control_plane::ControlPlane;
 pub use origin::{Origin, Seen};
+pub use played_worker::{Mood, PlayedWorker};
 pub use world::{World, WorldBuilder};
 pub use wrk::Wrk;
 

@@ -37,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         tls: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
+        workers: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let admin = runtime.block_on(Admin::start(settings))?;

@@ -14,6 +14,7 @@ mod replicas;
 mod rollback;
 mod schemathesis;
 mod tokens;
+mod workers;
 mod writers;
 
 use serde_json::{Value, json};

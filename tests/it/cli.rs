@@ -11,6 +11,7 @@ mod import;
 mod overrides;
 mod remote;
 mod verdict;
+mod workers;
 
 use tests::binary;
 

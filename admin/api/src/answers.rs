@@ -210,6 +210,10 @@ pub struct EdgeAck {
     pub engine: String,
     /// Milliseconds from the commit to its acknowledgement.
     pub ack_ms: f64,
+    /// Of a Worker: milliseconds from its acknowledgement, which is the Durable Object's, until every isolate decides by the
+    /// snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<u64>,
 }
 
 /// An edge that did not acknowledge.
@@ -221,9 +225,9 @@ pub struct MissingEdge {
     /// Where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// `waiting`, `refused` or `disconnected`.
+    /// `waiting`, `refused`, `disconnected`, or of a Worker `unreachable`.
     pub state: String,
-    /// What it refused the snapshot for.
+    /// What it refused the snapshot for, or why it cannot be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The number that it runs.
@@ -242,12 +246,15 @@ pub struct Edge {
     /// Where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The version of its program.
+    /// The version of its program; empty for a Worker.
     pub version: String,
-    /// Its engine hash.
+    /// Its engine hash; empty for a Worker that has not acknowledged anything yet.
     pub engine: String,
-    /// Whether its stream is open.
+    /// Whether its stream is open; of a Worker, whether it answered the last push.
     pub connected: bool,
+    /// Why a Worker cannot be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
     /// RFC 3339: last contact.
     pub last_contact: String,
     /// Requests per second in its last report.

@@ -1,11 +1,13 @@
 //! The client of API v1: one method for each operation, and [`Client::exchange`] for whatever there is beside them.
 //!
-//! Every exchange has a connection of its own, so that a request never meets a connection that the other side has just
-//! given up, and nothing is sent twice. The token is shown nowhere but in its header.
+//! Every exchange of a [`Client`] has a connection of its own, so that a request never meets a connection that the other
+//! side has just given up, and nothing is sent twice. A [`Link`] keeps one for requests that may be sent twice. The token
+//! is shown nowhere but in its header.
 
 mod call;
 mod connect;
 mod events;
+mod link;
 mod operations;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use serde_json::Value;
 
 pub use call::Call;
 pub use events::{ChangeEvent, Events};
+pub use link::Link;
 pub use operations::{Apply, AuditQuery, Change};
 
 use crate::Problem;
@@ -63,7 +66,7 @@ impl Settings {
 }
 
 /// A bearer token. Its `Debug` hides it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token(HeaderValue);
 
 impl Token {

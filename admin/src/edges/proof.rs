@@ -51,8 +51,12 @@ impl Hub {
         while let Some(key) = pending.last() {
             let elsewhere = || state.elsewhere.values().flatten().filter(|edge| edge.key() == *key);
             let edge = state.edges.get(key).filter(|edge| edge.is_connected()).or_else(|| elsewhere().next());
+            // Whichever process has an acknowledgement of a Worker has it of the one object that keeps the snapshot.
+            let copies = || state.edges.get(key).into_iter().chain(elsewhere());
+            let is_settled = edge.is_some_and(Edge::is_pushed_to)
+                && copies().any(|edge| edge.runs.get(scope).is_some_and(|run| run.number >= number));
             // One that is gone, or lost here, is looked for anew.
-            if edge.is_some_and(|edge| edge.is_connected() && !has_answered(edge, scope, number)) {
+            if !is_settled && edge.is_some_and(|edge| edge.is_connected() && !has_answered(edge, scope, number)) {
                 return;
             }
             pending.pop();
@@ -70,6 +74,7 @@ impl Hub {
                     region: edge.hello.region.clone(),
                     engine: run.engine.clone(),
                     ack_ms: run.at.saturating_duration_since(since).as_secs_f64() * 1000.0,
+                    bound_ms: run.bound_ms,
                 }),
                 None => proof.missing.push(missing(edge, scope, number)),
             }
@@ -93,6 +98,7 @@ fn missing(edge: &Edge, scope: &Scope, number: u64) -> MissingEdge {
     let refusal = edge.refusals.get(scope).filter(|refusal| refusal.number >= number);
     let state = match (refusal, edge.is_connected()) {
         (Some(_), _) => "refused",
+        (None, true) if edge.unreachable.is_some() => "unreachable",
         (None, true) => "waiting",
         (None, false) => "disconnected",
     };
@@ -100,7 +106,7 @@ fn missing(edge: &Edge, scope: &Scope, number: u64) -> MissingEdge {
         id: edge.hello.edge.clone(),
         region: edge.hello.region.clone(),
         state: state.to_owned(),
-        detail: refusal.map(|refusal| refusal.detail.clone()),
+        detail: refusal.map(|refusal| refusal.detail.clone()).or_else(|| edge.unreachable.clone()),
         number: edge.runs.get(scope).map(|run| run.number),
     }
 }

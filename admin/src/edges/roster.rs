@@ -2,7 +2,8 @@
 //!
 //! A proof is about every edge, wherever it is connected, and also about those that had no time to come back after a
 //! restart. Times are told as ages, so that no two clocks have to agree. Invariant: an edge that is listed by several
-//! processes counts once, where it is connected if it is connected anywhere.
+//! processes counts once, where it is connected if it is connected anywhere. A configured Worker is listed by each, and
+//! counts as the one says that knows of its newest snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ struct Entry {
     requests_per_second: f64,
     runs: Vec<EntryRun>,
     refusals: Vec<EntryRefusal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreachable: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,8 @@ struct EntryRun {
     number: u64,
     engine: String,
     ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bound_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +66,7 @@ impl Entry {
             number: run.number,
             engine: run.engine.clone(),
             ms: millis(run.at.elapsed()),
+            bound_ms: run.bound_ms,
         });
         let refusals = edge.refusals.iter().map(|(scope, refusal)| EntryRefusal {
             scope: scope.clone(),
@@ -78,6 +84,7 @@ impl Entry {
             requests_per_second: edge.requests_per_second,
             runs: runs.collect(),
             refusals: refusals.collect(),
+            unreachable: edge.unreachable.clone(),
         }
     }
 
@@ -95,12 +102,17 @@ impl Entry {
             has_left: self.has_left,
             last_contact: self.last_contact,
             runs: runs
-                .map(|run| (run.scope, Run { number: run.number, engine: run.engine, at: ago(run.ms) }))
+                .map(|run| {
+                    let EntryRun { scope, number, engine, ms, bound_ms } = run;
+                    (scope, Run { number, engine, at: ago(ms), bound_ms })
+                })
                 .collect(),
             refusals: refusals
                 .map(|refusal| (refusal.scope, Refusal { number: refusal.number, detail: refusal.detail }))
                 .collect(),
             requests_per_second: self.requests_per_second,
+            unreachable: self.unreachable,
+            counting: None,
         }
     }
 }
@@ -118,13 +130,17 @@ impl Hub {
         self.lock().edges.iter().map(|(key, edge)| (key.clone(), edge.is_connected())).collect()
     }
 
-    /// Takes over the edges of a process that is gone: they are expected to come back here.
+    /// Takes over the edges of a process that is gone: they are expected to come back here. Workers do not come; which there
+    /// are is said by the configuration.
     pub(crate) fn adopt(&self, roster: Roster) {
         let (now, since) = (Instant::now(), ids::now_ms() - i64::try_from(FORGET.as_millis()).unwrap_or(i64::MAX));
         let mut state = self.lock();
         for entry in roster.0.into_iter().filter(|entry| !entry.has_left && entry.last_contact > since) {
             let was_connected = entry.is_connected;
             let mut edge = entry.into_edge("");
+            if edge.is_pushed_to() {
+                continue;
+            }
             edge.connection = None;
             if was_connected || edge.lost_at.is_none() {
                 edge.lost_at = Some(now);
@@ -176,7 +192,7 @@ impl State {
         // Whose it is belongs to its name: nobody stands for an edge of another token.
         let mut all: BTreeMap<((&str, &str), &str), &Edge> = BTreeMap::new();
         for edge in self.edges.values().chain(self.elsewhere.values().flatten()) {
-            let rank = |edge: &Edge| (edge.is_connected(), edge.last_contact);
+            let rank = |edge: &Edge| (edge.is_connected(), edge.pushed_number(), edge.last_contact);
             let name = (edge.hello.edge.as_str(), edge.principal.id.as_str());
             let known = all.entry((name, &edge.hello.boot)).or_insert(edge);
             if rank(edge) > rank(known) {

@@ -130,14 +130,17 @@ fn list(call: &Call) -> Result<Reply, Failure> {
 }
 
 fn shown(edge: &Edge, environments: Vec<EdgeEnvironment>) -> answers::Edge {
+    // An open stream is a contact at every moment; pushes are some.
+    let is_open = edge.is_connected() && !edge.is_pushed_to();
     answers::Edge {
         id: edge.hello.edge.clone(),
         kind: edge.hello.kind,
         region: edge.hello.region.clone(),
         version: edge.hello.version.clone(),
         engine: edge.hello.engine.clone(),
-        connected: edge.is_connected(),
-        last_contact: ids::rfc3339(if edge.is_connected() { ids::now_ms() } else { edge.last_contact }),
+        connected: edge.is_reachable(),
+        unreachable: edge.unreachable.clone(),
+        last_contact: ids::rfc3339(if is_open { ids::now_ms() } else { edge.last_contact }),
         requests_per_second: edge.requests_per_second,
         environments,
     }
@@ -147,13 +150,18 @@ fn keys(call: &Call) -> Reply {
     Reply::ok(&SigningKeys { keys: vec![call.shared.control.signer.public_key().clone()] })
 }
 
+fn is_name(text: &str) -> bool {
+    edge_engine::FlagKey::new(text).is_ok()
+}
+
+fn wrong(name: &str) -> Failure {
+    let detail = format!("an edge says its {name} in 1 to {MAX_NAME} letters, digits and . _ - / : +");
+    Failure::new(StatusCode::BAD_REQUEST, "edge_invalid", detail)
+}
+
 fn stream(call: &Call) -> Result<Reply, Failure> {
-    let wrong = |name: &str| {
-        let detail = format!("an edge says its {name} in 1 to {MAX_NAME} letters, digits and . _ - / : +");
-        Failure::new(StatusCode::BAD_REQUEST, "edge_invalid", detail)
-    };
     let named = |name: &str| {
-        let value = call.query(name).filter(|value| edge_engine::FlagKey::new(*value).is_ok());
+        let value = call.query(name).filter(|value| is_name(value));
         value.map(str::to_owned).ok_or_else(|| wrong(name))
     };
     let kind = match call.query("kind") {
@@ -201,13 +209,23 @@ fn acknowledge(call: &Call) -> Result<Reply, Failure> {
 async fn report(call: Call) -> Result<Reply, Failure> {
     let mut report: Report = call.typed()?;
     let principal = call.principal()?;
+    // They are kept to know what was counted already.
+    for (name, text) in [("edge", &report.edge), ("boot", &report.boot)] {
+        if !is_name(text) {
+            return Err(wrong(name));
+        }
+    }
     // Nobody counts for environments that are not theirs.
     report.environments.retain(|one| principal.has(Role::Edge, &one.scope.app, &one.scope.environment));
     let requests: u64 = report.environments.iter().flat_map(|one| &one.releases).map(|one| one.requests).sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = requests as f64 * 1000.0 / report.covers_ms.max(1) as f64;
     let sequence = report.sequence;
-    call.shared.control.hub.reported(&report.edge, &report.boot, principal, rate);
+    let hub = &call.shared.control.hub;
+    if !hub.reported(&report.edge, &report.boot, principal, rate) {
+        // Without a stream: an isolate of a Worker, perhaps.
+        hub.worker_reported(&report.edge, principal, requests);
+    }
     if call.shared.control.report(report).await {
         return Ok(Reply::ok(&Accepted { sequence }));
     }

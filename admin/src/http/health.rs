@@ -101,7 +101,7 @@ fn memory() -> Check {
 fn edges(shared: &Shared) -> Check {
     let hub = &shared.control.hub;
     let edges = hub.edges();
-    let connected = edges.iter().filter(|edge| edge.is_connected()).count();
+    let connected = edges.iter().filter(|edge| edge.is_reachable()).count();
     let refusing = edges.iter().filter(|edge| !edge.refusals.is_empty()).count();
     let is_odd = refusing > 0 || connected < edges.len() || hub.is_fenced();
     let details = json!({"connected": connected, "seen": edges.len(), "refusing": refusing, "fenced": hub.is_fenced()});

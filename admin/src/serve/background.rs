@@ -17,14 +17,24 @@ use crate::store::Notice;
 
 /// Between two times of writing what may wait.
 const TIDY: Duration = Duration::from_mins(1);
+/// Boots of edges are looked through once in so many times.
+const BOOTS: u32 = 60;
+/// A boot is forgotten when it has not reported for seven days: by then no report of it is sent again. Isolates of Workers
+/// are boots too, and come and go.
+const FORGOTTEN_BOOT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 pub(super) fn start(control: &Arc<Control>, stop: &CancellationToken, tasks: &TaskTracker) {
     let (own, until) = (Arc::clone(control), stop.clone());
     tasks.spawn(async move { until.run_until_cancelled(own.write_reports()).await });
     let (own, until) = (Arc::clone(control), stop.clone());
     tasks.spawn(async move {
+        let mut turn = 0_u32;
         while until.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
             said("tidying up", tidy(&own).await);
+            if turn.is_multiple_of(BOOTS) {
+                said("forgetting boots of edges", forget(&own).await);
+            }
+            turn = turn.wrapping_add(1);
         }
         said("writing the last uses of tokens", tidy(&own).await);
     });
@@ -49,6 +59,13 @@ async fn tidy(control: &Control) -> Result<(), ServiceError> {
     let mut tx = control.store.write().await?;
     tx.touch_tokens(&used).await?;
     tx.forget_remembered(ids::now_ms() - KEPT_MS).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn forget(control: &Control) -> Result<(), ServiceError> {
+    let mut tx = control.store.write().await?;
+    tx.forget_reports(ids::now_ms() - FORGOTTEN_BOOT_MS).await?;
     tx.commit().await?;
     Ok(())
 }

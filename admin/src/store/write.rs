@@ -5,9 +5,6 @@ use super::connection::{Value, values};
 use super::error::StoreError;
 use super::rows::{EnvironmentKey, Object, ObjectId, Publication, Remembered, RosterRow, Token};
 
-/// After this long no report of a former boot arrives any more: seven days.
-const FORGOTTEN_BOOT: i64 = 7 * 24 * 60 * 60 * 1000;
-
 impl WriteTx {
     /// Makes everything durable. When this returns it survives the loss of power.
     pub async fn commit(self) -> Result<(), StoreError> {
@@ -168,11 +165,11 @@ impl WriteTx {
         const SQL: &str = "INSERT INTO edge_reports (edge, boot, sequence, at) VALUES ($1, $2, $3, $4) \
             ON CONFLICT (edge, boot) DO UPDATE SET sequence = excluded.sequence, at = excluded.at \
             WHERE edge_reports.sequence < excluded.sequence";
-        const FORGET: &str = "DELETE FROM edge_reports WHERE edge = $1 AND boot <> $2 AND at < $3";
-        let is_new = self.run(SQL, values![edge, boot, sequence, at]).await? == 1;
-        if is_new {
-            self.run(FORGET, values![edge, boot, at.saturating_sub(FORGOTTEN_BOOT)]).await?;
-        }
-        Ok(is_new)
+        Ok(self.run(SQL, values![edge, boot, sequence, at]).await? == 1)
+    }
+
+    /// Forgets the boots that have not reported since then, and how many they were.
+    pub async fn forget_reports(&mut self, before: i64) -> Result<u64, StoreError> {
+        self.run("DELETE FROM edge_reports WHERE at < $1", values![before]).await
     }
 }

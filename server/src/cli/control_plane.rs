@@ -89,6 +89,7 @@ fn settings(config: ControlConfig) -> anyhow::Result<Settings> {
         tls,
         limits: config.limits,
         timeouts: config.timeouts,
+        workers: config.workers,
     })
 }
 

@@ -43,12 +43,20 @@ fn table(edges: &[Edge]) -> Table {
             edge.region.clone().unwrap_or_default(),
             edge.version.clone(),
             short(&edge.engine),
-            if edge.connected { "connected".to_owned() } else { format!("gone since {}", edge.last_contact) },
+            state(edge),
             format!("{:.1}", edge.requests_per_second),
             edge.environments.iter().map(runs).collect::<Vec<_>>().join(", "),
         ]);
     }
     table
+}
+
+fn state(edge: &Edge) -> String {
+    match &edge.unreachable {
+        Some(why) => format!("unreachable: {why}"),
+        None if edge.connected => "connected".to_owned(),
+        None => format!("gone since {}", edge.last_contact),
+    }
 }
 
 fn runs(runs: &EdgeEnvironment) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use admin_api::{
     ClientError,
-    answers::{RollbackAnswer, RollbackRequest},
+    answers::{EdgeAck, RollbackAnswer, RollbackRequest},
     objects::{Slot, TrafficBody},
 };
 
@@ -167,7 +167,16 @@ fn text(app: &str, environment: &str, done: &RollbackAnswer) -> String {
     }
     text.push_str(&table.text(paint));
     let (acknowledged, connected) = (done.acknowledged, done.connected);
-    text + &format!("{acknowledged} of {connected} acknowledged, the last after {:.1} ms\n", done.propagated_ms)
+    let last = done.propagated_ms;
+    let sum = format!("{acknowledged} of {connected} acknowledged, the last after {last:.1} ms\n");
+    text.extend([sum].into_iter().chain(done.edges.iter().filter_map(follows)));
+    text
+}
+
+/// A Worker acknowledges for one place, and its isolates follow.
+fn follows(edge: &EdgeAck) -> Option<String> {
+    let bound = edge.bound_ms?;
+    Some(clean(&format!("{}: every isolate follows within {bound} ms of its acknowledgement", edge.id)) + "\n")
 }
 
 #[cfg(test)]

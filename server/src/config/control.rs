@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use admin::edges::workers::Worker;
 use admin::limits::{Limits, Timeouts};
 use admin::store::Location;
 use admin::token::TokenText;
@@ -35,6 +36,8 @@ pub struct ControlConfig {
     pub limits: Limits,
     /// How long a client may let us wait.
     pub timeouts: Timeouts,
+    /// Which Workers snapshots are pushed to.
+    pub workers: Vec<Worker>,
     /// How logs look.
     pub telemetry: telemetry::Settings,
     /// Every setting with its origin, for `bascule doctor`.
@@ -79,6 +82,11 @@ impl ControlConfig {
             None
         });
         problems.extend(values.zero_timeouts("admin_timeouts."));
+        let workers = values.path("admin_workers").map_or(Ok(Vec::new()), |path| super::workers::workers(&path));
+        let workers = workers.unwrap_or_else(|found| {
+            problems.extend(found);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
@@ -93,6 +101,7 @@ impl ControlConfig {
             tls,
             limits: values.limits(),
             timeouts: values.timeouts(),
+            workers,
             telemetry: values.telemetry(),
             warnings,
             effective,

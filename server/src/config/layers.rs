@@ -256,7 +256,8 @@ impl Layers {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The text of a file, or what is wrong with it.
+pub(super) fn read(path: &Path) -> Result<String, String> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.len() > MAX_FILE_BYTES => Err(format!("the file is larger than {MAX_FILE_BYTES} bytes")),
         Ok(_) => std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")),
@@ -326,8 +327,13 @@ impl TomlFile<'_> {
     }
 
     fn line(&self, at: usize) -> usize {
-        self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+        line(self.text, at)
     }
+}
+
+/// The line of a place in a text, counted from 1.
+pub(super) fn line(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
 fn scalar(value: &DeValue<'_>) -> Option<String> {
@@ -345,7 +351,7 @@ fn is_table(key: &str) -> bool {
 }
 
 /// `; did you mean …?` when something is near.
-fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn did_you_mean<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     let distance = |key: &str| {
         let whole = strsim::damerau_levenshtein(wrong, key);

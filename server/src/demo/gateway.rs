@@ -72,6 +72,7 @@ impl Stage {
             tls: None,
             limits: admin::limits::Limits::default(),
             timeouts: admin::limits::Timeouts::default(),
+            workers: Vec::new(),
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
             let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow()? };

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin::token::TokenText;
@@ -23,20 +24,24 @@ fn certificate(folder: &Path) {
 }
 
 /// A process of ours that is up, told to end when it is dropped.
-struct Process {
+pub(super) struct Process {
     child: Child,
-    address: String,
+    pub(super) address: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
     /// Starts it and reads its log until it says where the API listens.
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("it starts");
-        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let (send, addresses) = std::sync::mpsc::sync_channel(1);
+        let log: Arc<Mutex<String>> = Arc::default();
+        let to = Arc::clone(&log);
         // It is read to its end, so that the process never waits for us.
         std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
+            for line in lines.map_while(Result::ok) {
+                to.lock().unwrap_or_else(PoisonError::into_inner).extend([line.as_str(), "\n"]);
                 let record = serde_json::from_str::<Value>(&line).unwrap_or_default();
                 if record["message"] == "the control plane is up" {
                     let _ = send.send(record["metadata"]["listen"].as_str().unwrap_or_default().to_owned());
@@ -44,7 +49,12 @@ impl Process {
             }
         });
         let address = addresses.recv_timeout(PATIENCE).expect("it says where it listens");
-        Self { child, address }
+        Self { child, address, log }
+    }
+
+    /// The log so far.
+    pub(super) fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -34,12 +34,17 @@ pub(super) async fn a_report_is_accepted_once(place: &Place) {
         ("a", "x", 4, day, true),
         ("a", "z", 1, 9 * day, true),
         ("a", "z", 1, 9 * day, false),
+        ("a", "x", 4, 9 * day, false),
     ] {
         assert_eq!(tx.accept_report(edge, boot, sequence, at).await.unwrap(), is_new, "{edge} {boot} {sequence}");
     }
     tx.commit().await.unwrap();
     let mut tx = store.write().await.unwrap();
     assert!(!tx.accept_report("b", "x", 2, 9 * day).await.unwrap());
+    // Of any edge: many boots that report once are not kept for ever.
+    assert_eq!(tx.forget_reports(2 * day).await.unwrap(), 3);
+    assert!(!tx.accept_report("a", "z", 1, 9 * day).await.unwrap());
+    assert!(tx.accept_report("b", "x", 2, 9 * day).await.unwrap());
 }
 
 fn delta(environment: &str, key: &str, variant: &str, count: i64) -> UsageDelta {
