@@ -20,14 +20,15 @@ const built = ['index.js', 'glue.js', 'index.wasm'].map((name) => ({
 // its work and without a destructor. The runtime cannot be asked for that.
 const trap = `
 import worker, { SnapshotObject } from './index.js';
-const clock = Date.now;
 let armed = false;
-Date.now = () => {
-  if (armed) {
-    armed = false;
-    throw new WebAssembly.RuntimeError('unreachable');
+globalThis.Date = class extends Date {
+  constructor(...time) {
+    if (armed) {
+      armed = false;
+      throw new WebAssembly.RuntimeError('unreachable');
+    }
+    super(...time);
   }
-  return clock();
 };
 export { SnapshotObject };
 export default {

@@ -119,8 +119,10 @@ async fn evaluate(request: &Request, scope: &Scope, env: &Env, ctx: &Context) ->
 /// What the isolate that answers has in memory.
 fn state(scope: &Scope) -> Result<Response> {
     let number = held::held().map(|opened| opened.snapshot.number());
+    let memory = core::arch::wasm32::memory_size(0) * 65_536;
     let state = serde_json::json!({
         "app": scope.app, "environment": scope.environment, "engine": ENGINE, "snapshot": number, "boundMs": STALE_MS,
+        "memoryBytes": memory,
     });
     json(200, "application/json", state.to_string().as_bytes())
 }

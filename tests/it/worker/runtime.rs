@@ -20,14 +20,15 @@ pub(super) const TWIN: &str = "twin.example";
 /// A Worker in the runtime. Dropping it ends both.
 pub(super) struct Worker {
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // The end of its input makes the script end the runtime too; killed, it would leave it behind.
+        self.stdin = None;
         let _ = self.child.wait();
     }
 }
@@ -104,7 +105,7 @@ impl Worker {
         let mut node = Command::new("node");
         node.arg(script).arg(built("worker")).arg(setup.0.to_string()).env("WORKER_RUNTIME", built("worker-runtime"));
         let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node is installed");
-        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         let mut worker = Self { child, stdin, stdout, address: ([0, 0, 0, 0], 0).into() };
         worker.address = address(&worker.answer());
         worker
@@ -122,7 +123,7 @@ impl Worker {
     }
 
     fn command(&mut self, command: &Value) -> Value {
-        writeln!(self.stdin, "{command}").unwrap();
+        writeln!(self.stdin.as_ref().unwrap(), "{command}").unwrap();
         self.answer()
     }
 
@@ -130,6 +131,10 @@ impl Worker {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         serde_json::from_str(&line).expect("the runtime answers")
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn client(&self) -> Client {
