@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod board;
 mod body;
+pub mod breaker;
 mod client_io;
 mod clock;
 mod connection;

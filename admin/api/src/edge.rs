@@ -366,15 +366,10 @@ pub struct Report {
     /// Milliseconds that it covers.
     pub covers_ms: u64,
     /// Requests that this process knows to be in no report: their counts were lost before they could be sent.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub lost: u64,
     /// What it counted for each environment that had traffic.
     pub environments: Vec<EnvironmentReport>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// Counters of one environment.

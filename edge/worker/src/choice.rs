@@ -113,7 +113,7 @@ pub fn outgoing(subject: &Subject, decided: Option<Decided<'_>>, request_id: &st
                 out.push((name.clone(), value.clone()));
             }
             Fate::Te if fields::offers(value.as_bytes(), b"trailers") => {
-                out.push(("te".to_owned(), "trailers".to_owned()))
+                out.push(("te".to_owned(), "trailers".to_owned()));
             }
             _ => {}
         }

@@ -55,8 +55,8 @@ pub fn origin(request: Request, env: Env) -> Promise {
 #[wasm_bindgen]
 #[expect(unreachable_pub, reason = "it is reached from outside of Rust")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
-pub fn lost(env: Env, requests: f64) {
-    reports::lost(&env, requests as u64);
+pub fn lost(env: &Env, requests: f64) {
+    reports::lost(env, requests as u64);
 }
 
 async fn answer(own: &str, request: &Request, env: &Env, ctx: &Context) -> Result<Response> {

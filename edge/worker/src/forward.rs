@@ -5,12 +5,11 @@
 //! goes to a release that was rolled back meanwhile. Fails open: without a snapshot the configured origin serves.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use admin_api::edge::Failure;
 use edge_engine::{ReleaseId, Slot, Snapshot};
-use edge_http::breaker::{self, Admission, Breaker, Policy};
+use edge_http::breaker::{self, Admission, Machine, Policy};
 use worker::web_sys::{Request, Response};
 use worker::{Context, Env, Result, console_error, console_log};
 
@@ -31,7 +30,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// The breaker of the candidate, and where the upstreams' turn is.
-    static BREAKER: RefCell<Option<(ReleaseId, Rc<Breaker>)>> = const { RefCell::new(None) };
+    static BREAKER: RefCell<Option<(ReleaseId, Machine)>> = const { RefCell::new(None) };
     static TURN: RefCell<usize> = const { RefCell::new(0) };
 }
 
@@ -153,7 +152,8 @@ impl Call<'_> {
     fn first(&self) -> Serving {
         let route = self.choice.route;
         let chosen = Serving { slot: route.slot, release: route.release, diverted: None };
-        let diverts = self.is_candidate(chosen.slot) && self.breaker(chosen).admit(clock()) == Admission::Divert;
+        let diverts = self.is_candidate(chosen.slot)
+            && self.breaker(chosen, |machine| machine.admit(clock())) == Admission::Divert;
         if diverts { Serving::active(self.snapshot(), Some(Diverted::Breaker)) } else { chosen }
     }
 
@@ -224,25 +224,27 @@ impl Call<'_> {
         if is_candidate {
             let outcome =
                 if outcome.failure().is_some() { breaker::Outcome::Failure } else { breaker::Outcome::Success };
-            if let Some(breaker::Transition::Opened { for_ms }) = self.breaker(serving).record(outcome, clock()) {
+            if let Some(breaker::Transition::Opened { for_ms }) =
+                self.breaker(serving, |machine| machine.record(outcome, clock()))
+            {
                 console_log!("release {} failed too often here: the active one serves for {for_ms} ms", id.as_str());
             }
         }
     }
 
-    fn breaker(&self, serving: Serving) -> Rc<Breaker> {
+    fn breaker<T>(&self, serving: Serving, ask: impl FnOnce(&mut Machine) -> T) -> T {
         let id = &self.snapshot().release(serving.release).id;
         let wire = &self.snapshot().edge().breaker;
         let policy = Policy {
             consecutive_failures: wire.consecutive_failures.unwrap_or(breaker::DEFAULT_CONSECUTIVE_FAILURES),
             open_ms: wire.open_ms.unwrap_or(breaker::DEFAULT_OPEN_MS),
         };
-        BREAKER.with_borrow_mut(|known| match known {
-            Some((of, breaker)) if of == id => {
-                breaker.set_policy(policy);
-                Rc::clone(breaker)
-            }
-            _ => Rc::clone(&known.insert((id.clone(), Rc::new(Breaker::new(policy)))).1),
+        BREAKER.with_borrow_mut(|known| {
+            // Another candidate: what was learnt is about the one before.
+            let _ = known.take_if(|(of, _)| of != id);
+            let (_, machine) = known.get_or_insert_with(|| (id.clone(), Machine::new(policy)));
+            machine.set_policy(policy);
+            ask(machine)
         })
     }
 }

@@ -29,8 +29,9 @@ const LAST_LOOK_MS: u64 = 16;
 struct Held {
     opened: Option<Rc<Opened>>,
     fresh: Freshness,
-    /// What the secret says, once it was verified.
-    panic: Option<Option<Rc<PanicOverride>>>,
+    /// What the secret says, if it was good.
+    panic: Option<Rc<PanicOverride>>,
+    is_panic_read: bool,
 }
 
 thread_local! {
@@ -80,9 +81,12 @@ async fn refresh(env: &Env, began: i64) {
         let answer = within(PATIENCE, ask(env, &settings)).await;
         let answer = answer.unwrap_or_else(|| Err("the Durable Object did not answer in time".into()));
         let is_good = answer.inspect_err(|error| console_error!("no newer snapshot: {error}")).is_ok();
-        HELD.with_borrow_mut(|held| match is_good {
-            true => held.fresh.confirm(began),
-            false => held.fresh.fail(began, now_ms()),
+        HELD.with_borrow_mut(|held| {
+            if is_good {
+                held.fresh.confirm(began);
+            } else {
+                held.fresh.fail(began, now_ms());
+            }
         });
     };
     if held().is_some() {
@@ -101,13 +105,13 @@ async fn ask(env: &Env, settings: &Settings) -> Result<()> {
     let request = platform::request("GET", "https://object/", &[(VERSION_FIELD, &version)], None)?;
     let answer = object.ask(&request).await?;
     match answer.status() {
-        200 => take(&platform::bytes(&answer).await?, trust, settings).await.map_err(told),
+        200 => take(&platform::bytes(&answer).await?, trust, settings).await.map_err(|refusal| told(&refusal)),
         204 | 404 => Ok(()),
         status => Err(format!("the Durable Object answered {status}").into()),
     }
 }
 
-fn told(refusal: Refusal) -> worker::Error {
+fn told(refusal: &Refusal) -> worker::Error {
     format!("{} ({})", refusal.detail, refusal.code).into()
 }
 
@@ -115,7 +119,7 @@ fn told(refusal: Refusal) -> worker::Error {
 async fn from_copy(env: &Env, settings: &Settings) {
     let Some((copies, trust)) = settings::copies(env).zip(settings.trust.as_ref()) else { return };
     let taken = match copies.bytes(COPY).await {
-        Ok(Some(sealed)) => take(&sealed, trust, settings).await.map_err(told),
+        Ok(Some(sealed)) => take(&sealed, trust, settings).await.map_err(|refusal| told(&refusal)),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
@@ -161,8 +165,8 @@ pub(crate) async fn open(sealed: &[u8], trust: &Trust, settings: &Settings) -> s
 /// What the secret `PANIC_OVERRIDE` says, if a key that counts signed it.
 async fn panic_override(trust: &Trust, settings: &Settings) -> Option<Rc<PanicOverride>> {
     let text = settings.panic.as_ref()?;
-    if let Some(known) = HELD.with_borrow(|held| held.panic.clone()) {
-        return known;
+    if HELD.with_borrow(|held| held.is_panic_read) {
+        return HELD.with_borrow(|held| held.panic.clone());
     }
     let mut verified = None;
     if let Some((given, signature)) = sealed::panic_override(text, trust) {
@@ -176,6 +180,9 @@ async fn panic_override(trust: &Trust, settings: &Settings) -> Option<Rc<PanicOv
     if verified.is_none() {
         console_error!("PANIC_OVERRIDE is not for this Worker, or its signature is wrong; it does not count");
     }
-    HELD.with_borrow_mut(|held| held.panic = Some(verified.clone()));
+    HELD.with_borrow_mut(|held| {
+        held.panic.clone_from(&verified);
+        held.is_panic_read = true;
+    });
     verified
 }

@@ -46,13 +46,11 @@ pub(crate) async fn send(
             }
         }
     };
-    match within(patience, answer).await {
-        Some(answer) => answer.map_err(Fault::Transport),
-        None => {
-            abort.abort();
-            Err(Fault::Timeout)
-        }
+    if let Some(answer) = within(patience, answer).await {
+        return answer.map_err(Fault::Transport);
     }
+    abort.abort();
+    Err(Fault::Timeout)
 }
 
 fn outgoing(request: &Request, upstream: &str, fields: &Fields, abort: &AbortController) -> Result<Request> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::monotonic::Clock;
 use super::scope::Scope;
-use edge_http::breaker::{Admission, Breaker, Outcome, Policy, Transition};
+use crate::gateway::breaker::{Admission, Breaker, Outcome, Policy, Transition};
 
 pub mod probe;
 

@@ -20,9 +20,9 @@ use super::board::{Board, Origin};
 use super::health::{HealthRegistry, ReleaseHealth, ReleaseKey, ReleaseShape};
 use super::mailbox::Swapped;
 use super::scope::Scope;
+use crate::gateway::breaker::{self, Policy};
 use crate::host::LoadedSnapshot;
 use crate::state_dir::{StateDir, StateError};
-use edge_http::breaker::{self, Policy};
 
 /// A worker acknowledges within microseconds; one that does not for so long is stuck or gone.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);

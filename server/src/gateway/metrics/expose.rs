@@ -18,9 +18,9 @@ use prometheus_client::registry::Registry;
 use super::names::{self, Definition, Kind};
 use super::{BOUNDS_MICROS, Event, Metrics, Name, REASONS, ReleaseTotals, Totals};
 use crate::gateway::board::{Board, Report};
+use crate::gateway::breaker::Phase;
 use crate::gateway::health::{Availability, HealthRegistry};
 use crate::process;
-use edge_http::breaker::Phase;
 
 /// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -310,9 +310,9 @@ mod tests {
 
     use super::*;
     use crate::gateway::board::{ControlPlane, Origin};
+    use crate::gateway::breaker::Policy;
     use crate::gateway::health::{FailureKind, ReleaseKey, ReleaseShape};
     use crate::gateway::scope::Scope;
-    use edge_http::breaker::Policy;
 
     /// An edge where everything has happened once.
     fn busy() -> (Arc<Observed>, Vec<Box<dyn std::any::Any>>) {

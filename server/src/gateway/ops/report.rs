@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::gateway::board::{Board, Report as BoardReport};
+use crate::gateway::breaker::Phase;
 use crate::gateway::health::{Availability, HealthRegistry, ReleaseHealth};
 use crate::state_dir::StateDir;
 use crate::telemetry;
-use edge_http::breaker::Phase;
 
 /// Less free space than this in the state directory's file system is a warning: a few generations of the
 /// largest snapshot.
@@ -221,9 +221,9 @@ mod tests {
 
     use super::*;
     use crate::gateway::board::{ControlPlane, NotTaken, Origin};
+    use crate::gateway::breaker::Policy;
     use crate::gateway::health::{FailureKind, ReleaseKey, ReleaseShape};
     use crate::gateway::scope::Scope;
-    use edge_http::breaker::Policy;
 
     fn sources_of_health() -> Sources {
         Sources { board: Arc::default(), health: Arc::default(), state_dir: None }
