@@ -45,7 +45,7 @@ export class Fails { async fetch() { throw new Error('out of order'); } }
 export default { fetch: () => new Response('none', { status: 404 }) };`;
 
 // With other bindings it is another start of the same Worker: what the object and KV keep stays, memory does not.
-const options = ({ bindings, object, services, trap: isTrapped, hasTwin }) => {
+const options = ({ bindings, object, services, trap: isTrapped, hasTwin, port = 0 }) => {
   const classes = {
     bound: { className: 'SnapshotObject', useSQLite: true },
     hangs: { className: 'Hangs', scriptName: 'broken', useSQLite: true },
@@ -76,7 +76,7 @@ const options = ({ bindings, object, services, trap: isTrapped, hasTwin }) => {
       durableObjects: { SNAPSHOT: { className: 'SnapshotObject', scriptName: 'worker', useSQLite: true } },
     });
   }
-  return { log: new Log(LogLevel.ERROR), host: '127.0.0.1', port: 0, cf: false, workers: [worker, ...others] };
+  return { log: new Log(LogLevel.ERROR), host: '127.0.0.1', port, cf: false, workers: [worker, ...others] };
 };
 
 const runtime = new Miniflare(options(JSON.parse(given)));

@@ -52,6 +52,7 @@ pub(crate) fn all() -> Result<Outcome> {
     let toolchain = with_module(&workspace)?;
     setup::test_tools(&workspace)?;
     worker::build(&workspace, toolchain)?;
+    worker::check(&workspace)?;
     module::precompile(&workspace, &[])?;
     // Built first, so that a compiler error is not reported as a failed test.
     run_as_talk(workspace.cargo().args("test --locked --workspace --no-run".split(' ')))?;

@@ -1,134 +1,68 @@
-//! `cargo xtask worker build`: the Cloudflare Worker as the files that are deployed.
-//!
-//! Owns the steps from the crate to `target/worker/` and the budget of what an isolate loads. Nothing is downloaded but from
-//! crates.io and npm, at pinned versions. Invariant: the folder holds the files of one build that is within the budget, or
-//! the command failed.
+//! `cargo xtask worker`: the Cloudflare Worker, built, run on this machine, tried, and looked at as for a deployment.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+mod bundle;
+mod deploy;
+mod dev;
 
-use anyhow::{Context as _, Result, bail};
+use std::process::ExitCode;
 
-use crate::process::{capture, cargo, run_as_talk, say};
-use crate::setup::{Toolchain, WASM};
+use anyhow::{Result, bail};
+
+use crate::process::{capture, run_as_talk};
 use crate::workspace::Workspace;
 use crate::{module, setup};
 
-pub(crate) const SUMMARY: &str = "build the Cloudflare Worker into target/worker";
+pub(crate) use bundle::build;
+pub(crate) use deploy::check;
+
+pub(crate) const SUMMARY: &str = "the Cloudflare Worker: build | dev | test | check";
 pub(crate) const HELP: &str = "\
 cargo xtask worker build
+  Builds edge/worker for WebAssembly, makes its bindings, optimises it, and checks what it weighs compressed.
+  On stdout: the path of the module to deploy.
 
-Builds edge/worker for WebAssembly, makes its bindings, optimises it, and checks what it weighs compressed.
-On stdout: the path of the module to deploy.";
+cargo xtask worker dev [--port N] [--app APP] [--environment ENV] [--origin URL] [--public-keys KEYS] [--control-plane URL]
+  Builds it and runs it in the real Workers runtime on 127.0.0.1, port 8787, until Ctrl-C. Durable Object and KV are in memory.
+  Until a snapshot is pushed it forwards everything to the origin, http://127.0.0.1:7001. The edge token is that of the variable
+  EDGE_TOKEN, or a fresh one, which is printed.
 
-/// What the Worker may weigh compressed, which is what the platform counts and every cold start loads.
-const BUDGET: usize = 300 * 1024;
-/// What the compiler uses of WebAssembly, and what every version of the runtime has.
-const FEATURES: [&str; 6] =
-    ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types", "sign-ext"];
+cargo xtask worker test
+  Builds it and runs its tests in the real Workers runtime; fails when there are none.
+
+cargo xtask worker check
+  Builds it and lets wrangler read deploy/cloudflare/wrangler.toml and bundle what it names, without deploying it.";
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
-    let [command] = args else { bail!("usage: cargo xtask worker build") };
-    if command != "build" {
-        bail!("there is no `worker {command}`; see --help");
-    }
     let workspace = Workspace::load()?;
+    let (command, rest) = args.split_first().map_or(("", args), |(command, rest)| (command.as_str(), rest));
+    match command {
+        "build" | "test" | "check" => crate::no_arguments(rest)?,
+        "dev" => {}
+        _ => bail!("say build, dev, test or check; see `cargo xtask worker --help`"),
+    }
+    let options = dev::Options::parse(rest)?;
     let toolchain = setup::toolchain(&workspace)?;
-    println!("{}", build(&workspace, toolchain)?.display());
+    let entry = build(&workspace, toolchain)?;
+    match command {
+        "build" => println!("{}", entry.display()),
+        "check" => check(&workspace)?,
+        "test" => test(&workspace, toolchain)?,
+        _ => dev::run(&workspace, &options)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the Worker, and answers the path of its entry.
-pub(crate) fn build(workspace: &Workspace, toolchain: Toolchain) -> Result<PathBuf> {
-    let runtime = setup::workerd(workspace)?;
-    let mut cargo = toolchain.cargo();
-    cargo.current_dir(&workspace.root);
-    cargo.args(["build", "--locked", "--package", "edge-worker", "--profile", "isolate", "--target", WASM]);
-    // Whatever flags the caller has for native code must not change these bytes.
-    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags()?);
-    run_as_talk(&mut cargo)?;
-    let made = workspace.target.join("worker-build");
-    run_as_talk(bindgen(workspace).arg(workspace.target.join(WASM).join("isolate/edge_worker.wasm")).arg(&made))?;
-    let placed = workspace.target.join("worker");
-    fs::create_dir_all(&placed)?;
-    let wasm = placed.join("index.wasm");
-    let mut optimiser = Command::new(runtime.join("node_modules/.bin/wasm-opt"));
-    optimiser.args(FEATURES.map(|feature| format!("--enable-{feature}")));
-    run_as_talk(
-        optimiser
-            .args(["-Oz", "--converge"])
-            .arg("--strip-debug")
-            .arg("--strip-producers")
-            .arg(made.join("glue_bg.wasm"))
-            .arg("--output")
-            .arg(&wasm),
-    )?;
-    fs::write(placed.join("glue.js"), whole(&made)?)?;
-    let entry = placed.join("index.js");
-    fs::copy(workspace.root.join("edge/worker/entry.mjs"), &entry).context("edge/worker/entry.mjs")?;
-    let (raw, compressed) = (fs::metadata(&wasm)?.len().div_ceil(1024), compressed(&placed)?);
-    let size = format!("{} KiB compressed of {}, {raw} KiB raw", compressed.div_ceil(1024), BUDGET / 1024);
-    if compressed > BUDGET {
-        bail!("the Worker is over its budget: {size}");
+/// The part of `cargo xtask test` that is about the Worker.
+fn test(workspace: &Workspace, toolchain: setup::Toolchain) -> Result<()> {
+    setup::test_tools(workspace)?;
+    // The one test binary has the module's tests too.
+    module::build(workspace, toolchain)?;
+    module::precompile(workspace, &[])?;
+    run_as_talk(workspace.cargo().args("test --locked --package edge-worker".split(' ')))?;
+    let them = "test --locked --package tests --test it -- worker::";
+    let list = capture(workspace.cargo().args(them.split(' ')).arg("--list"))?;
+    if !list.lines().any(|line| line.ends_with(": test")) {
+        bail!("there are no tests of the Worker");
     }
-    say(format_args!("worker: {} ({size})", workspace.relative(&placed).display()));
-    Ok(entry)
-}
-
-/// The program of `xtask/bindgen`, with its arguments to come.
-fn bindgen(workspace: &Workspace) -> Command {
-    let mut cargo = cargo();
-    cargo.args(["run", "--quiet", "--locked", "--manifest-path"]).arg(workspace.root.join("xtask/bindgen/Cargo.toml"));
-    // Another profile of other crates: its own folder keeps both warm.
-    cargo.env_remove("RUSTFLAGS").arg("--target-dir").arg(workspace.target.join("bindgen"));
-    cargo.arg("--");
-    cargo
-}
-
-fn flags() -> Result<OsString> {
-    let mut flags = module::flags()?;
-    // A digest is made of each snapshot and of nothing that is frequent: its code may be small instead of fast.
-    flags.push("\u{1f}--cfg=sha2_backend_soft=\"compact\"");
-    Ok(flags)
-}
-
-/// What the glue does with its first instance and with another one, so that the entry learns how they end.
-const HOOKS: [(&str, &str); 2] = [
-    ("wasm = instance.exports;", "wasm = globalThis.bascule.guard(instance.exports);"),
-    ("wasm = wasmInstance.exports;", "wasm = globalThis.bascule.guard(wasmInstance.exports);"),
-];
-
-/// The bindings as one module: what they import from files beside them is put in their place.
-fn whole(made: &Path) -> Result<String> {
-    let glue = fs::read_to_string(made.join("glue.js")).context("wasm-bindgen made no glue.js")?;
-    let mut whole = String::with_capacity(glue.len());
-    for line in glue.lines() {
-        let from = line.strip_prefix("import ").and_then(|import| import.split_once(" from './"));
-        match from.and_then(|(_, file)| file.strip_suffix("';")) {
-            Some(file) => {
-                let imported = fs::read_to_string(made.join(file)).with_context(|| format!("cannot read {file}"))?;
-                whole.push_str(&imported.replace("export const ", "const "));
-            }
-            None => whole.push_str(line),
-        }
-        whole.push('\n');
-    }
-    for (found, put) in HOOKS {
-        if whole.matches(found).count() != 1 {
-            bail!("wasm-bindgen's glue is another one than the entry was written for: `{found}` is not there once");
-        }
-        whole = whole.replace(found, put);
-    }
-    Ok(whole)
-}
-
-/// What the files weigh together, each compressed as the platform does.
-fn compressed(folder: &Path) -> Result<usize> {
-    let script = "let n = 0; for (const f of process.argv.slice(1)) \
-        n += require('zlib').gzipSync(require('fs').readFileSync(f)).length; console.log(n)";
-    let mut node = Command::new("node");
-    node.args(["--eval", script, "--"]).args(["index.js", "glue.js", "index.wasm"].map(|name| folder.join(name)));
-    capture(&mut node)?.trim().parse().context("node printed no number")
+    run_as_talk(workspace.cargo().args(them.split(' ')))
 }

@@ -1,4 +1,4 @@
-//! The Workers runtime and the optimiser of WebAssembly, both from npm.
+//! The Workers runtime, the optimiser of WebAssembly and wrangler, all from npm.
 //!
 //! Invariant: what `tests/worker` pins is what is installed, below the target folder. Once there it stays, so that builds
 //! and tests need no network; another list of versions is another installation.
@@ -23,7 +23,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "npm", package: "npm", reason: "installs it" },
 ];
 
-/// The folder in which both are installed, now if they are missing.
+/// The folder in which they are installed, now if they are missing.
 pub(crate) fn workerd(workspace: &Workspace) -> Result<PathBuf> {
     packages::tools(TOOLS)?;
     let (from, to) = (workspace.root.join("tests/worker"), workspace.target.join("worker-runtime"));
