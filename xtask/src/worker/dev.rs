@@ -1,7 +1,7 @@
 //! The Worker on the developer's machine, in the runtime that the tests use.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -67,7 +67,12 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     node.arg(workspace.root.join("tests/worker/run.mjs")).arg(workspace.target.join("worker"));
     node.arg(options.setup(&token)).env("WORKER_RUNTIME", runtime);
     // An open pipe keeps it running; Ctrl-C reaches it as it reaches this process.
-    let mut child = node.stdin(Stdio::piped()).spawn().context("cannot start node")?;
+    let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start node")?;
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut ready)?;
+    if ready.is_empty() {
+        bail!("the runtime did not start: {}", child.wait()?);
+    }
     say(format_args!("worker: {} of {} on http://127.0.0.1:{}", options.environment, options.app, options.port));
     if is_fresh {
         say(format_args!("worker: its EDGE_TOKEN is {token}"));
