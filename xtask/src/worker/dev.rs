@@ -68,6 +68,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     node.arg(options.setup(&token)).env("WORKER_RUNTIME", runtime);
     // An open pipe keeps it running; Ctrl-C reaches it as it reaches this process.
     let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start node")?;
+    let _open = child.stdin.take();
     let mut ready = String::new();
     BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut ready)?;
     if ready.is_empty() {
