@@ -4,10 +4,12 @@
 //! that are started here; where bounds for many are stated, docs/worker.md says what they rest on.
 
 mod bound;
+mod deploy;
 mod failures;
 mod ofrep;
 mod panics;
 mod parity;
+mod plane;
 mod reports;
 mod routing;
 mod runtime;

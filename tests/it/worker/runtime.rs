@@ -62,6 +62,11 @@ impl Setup {
         }))
     }
 
+    /// Where it listens, instead of a free port.
+    pub(super) fn port(self, port: u16) -> Self {
+        self.with("port", json!(port))
+    }
+
     /// `bound`, `hangs`, `fails` or `none`.
     pub(super) fn object(self, how: &str) -> Self {
         self.with("object", json!(how))
