@@ -23,6 +23,7 @@ mod stage;
 mod swaps;
 mod system_calls;
 mod work;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,8 +39,8 @@ use crate::{build, setup};
 pub(crate) const SUMMARY: &str = "measure against nginx, HAProxy and others; write docs/benchmarks.md";
 pub(crate) const HELP: &str = "\
 Installs and builds what it compares with, measures in alternating rounds, prints the table and writes
-docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, control, swaps, start,
-memory, filter.
+docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, control, worker, swaps,
+start, memory, filter.
   --rounds N         rounds (5)
   --seconds S        seconds of load per proxy and round (5)
   --section NAME,…   these anew; the document keeps what was measured of the others before
@@ -63,6 +64,7 @@ const PARTS: &[Part] = &[
     Part { name: "latency", title: "Added latency", measure: latency::measure },
     Part { name: "ofrep", title: "Flags by OFREP", measure: ofrep::measure },
     Part { name: "control", title: "The control plane", measure: control::measure },
+    Part { name: "worker", title: "The Cloudflare Worker", measure: worker::measure },
     Part { name: "swaps", title: "Snapshots swapped under saturation", measure: swaps::measure },
     Part { name: "start", title: "Cold start", measure: endurance::cold_start },
     Part { name: "memory", title: "Memory", measure: endurance::memory },
@@ -167,7 +169,8 @@ fn options(arguments: &[String]) -> Result<Options> {
 /// Installs and builds what the chosen sections run.
 fn prepare(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::tools(setup::BENCH_TOOLS)?;
-    if PARTS.iter().any(|part| part.name != "instructions" && options.wants(part.name)) {
+    // The others run the program itself.
+    if PARTS.iter().any(|part| !matches!(part.name, "instructions" | "worker") && options.wants(part.name)) {
         build::release(workspace)?;
     }
     if options.wants("engine") {

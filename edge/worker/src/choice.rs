@@ -206,3 +206,64 @@ impl Decided<'_> {
         self.choice.unit_cookie.iter().chain(pin)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(fields: &[(&str, &str)]) -> Subject {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let authority = "shop.example".to_owned();
+        Subject { fields, authority, ip: Some("192.0.2.7".into()), is_tls: true, ..Subject::default() }
+    }
+
+    fn sent(fields: &[(&str, &str)]) -> Fields {
+        outgoing(&subject(fields), None, "r-1", [9; 24])
+    }
+
+    fn value<'f>(fields: &'f Fields, name: &str) -> Vec<&'f str> {
+        fields.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect()
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_does_not_count() {
+        let fields = sent(&[
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "http"),
+            ("x_forwarded_host", "evil.example"),
+            ("x-bascule-release", "forged"),
+            ("x-request-id", "theirs"),
+            ("proxy-authorization", "secret"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(value(&fields, "x-forwarded-for"), ["192.0.2.7"]);
+        assert_eq!(value(&fields, "x-forwarded-proto"), ["https"]);
+        assert_eq!(value(&fields, "x-forwarded-host"), ["shop.example"]);
+        assert_eq!(value(&fields, "x-request-id"), ["r-1"]);
+        assert_eq!(value(&fields, "accept"), ["*/*"]);
+        for name in ["x_forwarded_host", "x-bascule-release", "proxy-authorization"] {
+            assert!(value(&fields, name).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_on_or_begins() {
+        let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(value(&sent(&[("traceparent", theirs)]), "traceparent"), [theirs]);
+        let begun = sent(&[("traceparent", "00-0-0-0")]);
+        assert!(value(&begun, "traceparent")[0].starts_with("00-0909") && value(&begun, "traceparent").len() == 1);
+    }
+
+    #[test]
+    fn fields_that_connection_names_and_upgrades_end_here_but_for_web_sockets() {
+        let fields = sent(&[
+            ("connection", "x-private, upgrade"),
+            ("x-private", "1"),
+            ("upgrade", "h2c"),
+            ("te", "trailers, gzip"),
+        ]);
+        assert!(value(&fields, "x-private").is_empty() && value(&fields, "upgrade").is_empty());
+        assert_eq!(value(&fields, "te"), ["trailers"]);
+        assert_eq!(value(&sent(&[("upgrade", "websocket")]), "upgrade"), ["websocket"]);
+    }
+}

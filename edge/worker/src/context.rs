@@ -118,3 +118,55 @@ pub fn wants_unit(snapshot: &Snapshot, values: &Values<'_>) -> Option<usize> {
     let mut all = before.map(|unit| usize::from(unit.attribute)).chain([attribute]);
     (!all.any(is_present)).then_some(attribute)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Subject {
+            fields: vec![
+                field("x-user-id", "u1"),
+                field("cookie", "a=1; bsc_unit=forged; bsc_unit=0123456789abcdef0123456789abcdef"),
+            ],
+            method: "GET".into(),
+            path: "/a".into(),
+            query: "q=%20x".into(),
+            authority: "Shop.Example:8443".into(),
+            geo: Geo { country: Some("DE".into()), colo: Some("FRA".into()), asn: Some("64500".into()), region: None },
+            ..Subject::default()
+        }
+    }
+
+    #[test]
+    fn each_attribute_is_found_where_it_comes_from() {
+        let subject = subject();
+        let value = |kind| subject.value(kind).map(|value| String::from_utf8_lossy(&value).into_owned());
+        for (kind, expected) in [
+            (AttributeKind::Header("x-user-id"), Some("u1")),
+            (AttributeKind::Header("x-none"), None),
+            (AttributeKind::Cookie("a"), Some("1")),
+            (AttributeKind::Cookie("bsc_unit"), Some("0123456789abcdef0123456789abcdef")),
+            (AttributeKind::Query("q"), Some(" x")),
+            (AttributeKind::Host, Some("shop.example")),
+            (AttributeKind::Path, Some("/a")),
+            (AttributeKind::Country, Some("DE")),
+            (AttributeKind::Custom("geo.colo"), Some("FRA")),
+            (AttributeKind::Custom("geo.asn"), Some("64500")),
+            (AttributeKind::Custom("geo.region"), None),
+            (AttributeKind::Custom("plan"), None),
+            (AttributeKind::Ip, None),
+        ] {
+            assert_eq!(value(kind).as_deref(), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_changes_nothing_twice_is_repeated() {
+        let of =
+            |method: &str, has_body| Subject { method: method.into(), has_body, ..Subject::default() }.is_repeatable();
+        assert!(of("GET", false) && of("DELETE", false));
+        assert!(!of("POST", false) && !of("PUT", true));
+    }
+}

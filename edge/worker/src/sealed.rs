@@ -272,3 +272,121 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KEY: [u8; 32] = [1; 32];
+
+    fn trust() -> Trust {
+        let scope = Scope { app: "web".into(), environment: "production".into() };
+        Trust::new(scope, &"01".repeat(32)).expect("one key")
+    }
+
+    fn head() -> Value {
+        json!({
+            "app": "web", "environment": "production", "number": 7, "previous": "", "keyId": key_id(&KEY),
+            "signature": "ab".repeat(64), "bucketingKey": {"id": "k1", "key": "07".repeat(16)},
+        })
+    }
+
+    fn document() -> Value {
+        json!({
+            "format": "v1", "app": "web", "environment": "production", "number": 7, "createdAt": "2026-01-01T00:00:00Z",
+            "bucketingKeyId": "k1", "unit": ["header:x-user-id"],
+            "traffic": {"active": "blue", "slots": {"blue": "web-1", "green": "web-2"}, "candidateWeight": 50_000,
+                "salt": "web-2", "rolledBack": ["web-3"], "pin": {"maxAgeSeconds": 60}},
+            "releases": {
+                "web-1": {"version": "1", "upstreams": [{"url": "http://127.0.0.1:1"}]},
+                "web-2": {"version": "2", "upstreams": [{"url": "http://127.0.0.1:2"}]},
+                "web-3": {"version": "3", "upstreams": [{"url": "http://127.0.0.1:3"}]},
+            },
+            "flags": {}, "edge": {},
+        })
+    }
+
+    fn sealed(head: &Value, document: &Value) -> Vec<u8> {
+        format!("{head}\n{document}").into_bytes()
+    }
+
+    fn opened(head: &Value, document: &Value, panic: Option<&PanicOverride>) -> Result<Opened, Refusal> {
+        let bytes = sealed(head, document);
+        open(Claim::read(&bytes, &trust())?.verified(true)?, &trust(), panic)
+    }
+
+    fn panic(before: u64, release: &str) -> PanicOverride {
+        PanicOverride { scope: trust().scope, before, release: release.into() }
+    }
+
+    #[test]
+    fn what_is_verified_is_the_document_with_the_one_before_it() {
+        let bytes = sealed(&head(), &document());
+        let claim = Claim::read(&bytes, &trust()).unwrap();
+        assert_eq!((claim.key(), claim.signature()), (&KEY, &[0xab; 64]));
+        assert_eq!(claim.message(), signed_bytes("", document().to_string().as_bytes()));
+        assert_eq!(claim.verified(false).unwrap_err().code, "signature_invalid");
+    }
+
+    #[test]
+    fn a_head_that_is_none_is_refused_by_its_reason() {
+        let read = |change: &dyn Fn(&mut Value)| {
+            let mut head = head();
+            change(&mut head);
+            Claim::read(&sealed(&head, &document()), &trust()).unwrap_err().code
+        };
+        assert_eq!(read(&|head| head["keyId"] = json!("0123456789abcdef")), "key_unknown");
+        assert_eq!(read(&|head| head["previous"] = json!("a\nb")), "signature_invalid");
+        assert_eq!(read(&|head| head["signature"] = json!("zz")), "signature_invalid");
+        assert_eq!(read(&|head| head["number"] = json!("7")), "document_invalid");
+        assert_eq!(Claim::read(b"{}", &trust()).unwrap_err().code, "document_invalid");
+    }
+
+    #[test]
+    fn a_document_that_is_another_one_is_refused() {
+        for (pointer, value) in [("number", json!(8)), ("app", json!("shop")), ("bucketingKeyId", json!("k2"))] {
+            let mut document = document();
+            document[pointer] = value;
+            assert_eq!(opened(&head(), &document, None).unwrap_err().code, "document_invalid", "{pointer}");
+        }
+        assert_eq!(opened(&head(), &document(), None).unwrap().snapshot.number(), 7);
+    }
+
+    #[test]
+    fn another_head_of_the_same_document_is_another_version() {
+        let first = opened(&head(), &document(), None).unwrap();
+        let mut with_token = head();
+        with_token["ofrep"] = json!([{"sha256": "00".repeat(32), "isClient": true}]);
+        let second = opened(&with_token, &document(), None).unwrap();
+        assert_ne!(first.version, second.version);
+        assert!(may_follow(&second, Some((7, first.digest))).is_ok());
+        assert_eq!(may_follow(&second, Some((8, first.digest))).unwrap_err().code, "older");
+        assert_eq!(may_follow(&second, Some((7, [0; 32]))).unwrap_err().code, "same_number");
+    }
+
+    #[test]
+    fn a_panic_override_leaves_one_release_and_nothing_that_names_another() {
+        for (release, slot) in [("web-1", Slot::Blue), ("web-2", Slot::Green), ("web-3", Slot::Blue)] {
+            let opened = opened(&head(), &document(), Some(&panic(8, release))).unwrap();
+            let traffic = opened.snapshot.traffic();
+            let serving = traffic.release(traffic.active()).unwrap();
+            assert_eq!((traffic.active(), opened.snapshot.release(serving).id.as_str()), (slot, release));
+            assert_eq!((traffic.candidate_weight(), traffic.is_rolled_back(serving)), (0, false));
+        }
+        let rests = opened(&head(), &document(), Some(&panic(7, "web-1"))).unwrap();
+        assert_eq!(rests.snapshot.traffic().candidate_weight(), 50_000);
+        assert_eq!(opened(&head(), &document(), Some(&panic(8, "web-9"))).unwrap_err().code, "document_invalid");
+    }
+
+    #[test]
+    fn keys_are_all_good_or_none_is() {
+        let scope = || trust().scope;
+        let two = format!("{}, {}", "01".repeat(32), "ff".repeat(32));
+        assert_eq!(Trust::new(scope(), &two).unwrap().keys.len(), 2);
+        for bad in ["", "01", &format!("{two},x"), &"+1".repeat(32)] {
+            assert!(Trust::new(scope(), bad).is_none(), "{bad}");
+        }
+    }
+}

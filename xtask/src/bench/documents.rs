@@ -107,7 +107,8 @@ fn mixed_flags(count: usize) -> Map<String, Value> {
     (0..count).map(|n| (name(n), flag(n, n < FORWARDED, &conditions[n % conditions.len()]))).collect()
 }
 
-fn name(number: usize) -> String {
+/// The key of a flag.
+pub(crate) fn name(number: usize) -> String {
     format!("flag-{number:04}")
 }
 
