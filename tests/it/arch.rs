@@ -11,6 +11,7 @@ use serde_json::Value;
 /// the architecture: change ARCHITECTURE.md with it.
 const EDGES: &[(&str, &[&str])] = &[
     ("verdict", &[]),
+    ("rollout", &["verdict"]),
     ("edge-engine", &[]),
     ("edge-abi", &["edge-engine"]),
     ("edge-manifest", &["edge-engine"]),
