@@ -112,6 +112,10 @@ pub struct Edge {
 }
 
 impl Edge {
+    fn key(&self) -> Key {
+        key(&self.hello.edge, &self.hello.boot, &self.principal)
+    }
+
     /// Whether its stream is open.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
@@ -123,8 +127,12 @@ impl Edge {
     }
 }
 
-/// An edge's id and its process.
+/// An edge's id, and its process by the token that it came with: nobody stands for an edge of somebody else.
 type Key = (String, String);
+
+fn key(edge: &str, boot: &str, principal: &Principal) -> Key {
+    (edge.to_owned(), format!("{boot} {}", principal.id))
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -162,7 +170,8 @@ impl Hub {
             answers: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             fenced: watch::Sender::new(false),
-            recorded: watch::Sender::new(0),
+            // Alone on its store there is nobody to be told.
+            recorded: watch::Sender::new(u64::MAX),
         }
     }
 
@@ -189,6 +198,11 @@ impl Hub {
     /// Wakes with every change of anything.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Wakes when the tokens that count may be others.
+    pub fn access_changes(&self) -> watch::Receiver<u64> {
+        self.access.subscribe()
     }
 
     /// Something was changed and committed.
@@ -286,9 +300,11 @@ impl Hub {
     fn connect(&self, hello: Hello, principal: &Arc<Principal>) -> (String, u64) {
         let connection = ids::random_id();
         let mut state = self.lock();
-        let key = (hello.edge.clone(), hello.boot.clone());
+        let key = key(&hello.edge, &hello.boot, principal);
         // An earlier process of this edge that is gone was replaced by this one.
-        state.edges.retain(|(id, boot), edge| *id != key.0 || *boot == key.1 || edge.is_connected());
+        state.edges.retain(|own, edge| {
+            own.0 != key.0 || own.1 == key.1 || edge.is_connected() || edge.principal.id != principal.id
+        });
         let before = state.edges.remove(&key);
         let edge = Edge {
             hello,
@@ -333,20 +349,25 @@ impl Hub {
 
     /// Takes an edge's acknowledgements; `false` when the connection is not one of its own.
     pub fn acknowledged(&self, acks: &Acks, by: &Principal) -> bool {
-        let mut state = self.lock();
-        let found = state.edges.iter_mut().find(|((id, _), edge)| {
-            *id == acks.edge && edge.principal.id == by.id && edge.connection.as_ref() == Some(&acks.connection)
-        });
+        let mut guard = self.lock();
+        let State { latest, edges, .. } = &mut *guard;
+        // Edges acknowledge together, so each is found without looking at the others.
+        let of_this_name = edges.range_mut((acks.edge.clone(), String::new())..);
+        let found = of_this_name
+            .take_while(|((id, _), _)| *id == acks.edge)
+            .find(|(_, edge)| edge.principal.id == by.id && edge.connection.as_ref() == Some(&acks.connection));
         let Some((key, edge)) = found else { return false };
         edge.last_contact = ids::now_ms();
-        for ack in &acks.acks {
+        // What it was never given means nothing, and would be kept for nothing.
+        let was_given = |edge: &Edge, scope: &Scope| latest.contains_key(scope) && edge.serves(scope);
+        for ack in acks.acks.iter().filter(|ack| was_given(&*edge, &ack.scope)).collect::<Vec<_>>() {
             let run = Run { number: ack.number, engine: ack.engine.clone(), at: Instant::now() };
             if edge.refusals.get(&ack.scope).is_some_and(|refusal| refusal.number <= ack.number) {
                 edge.refusals.remove(&ack.scope);
             }
             edge.runs.insert(ack.scope.clone(), run);
         }
-        for nack in &acks.nacks {
+        for nack in acks.nacks.iter().filter(|nack| was_given(&*edge, &nack.scope)).collect::<Vec<_>>() {
             let detail = format!("{}: {}", nack.code, nack.detail);
             tracing::warn!(
                 edge = acks.edge,
@@ -361,9 +382,9 @@ impl Hub {
         edge.has_left |= acks.leaving;
         let gone = (acks.leaving && !edge.is_connected()).then(|| key.clone());
         if let Some(key) = gone {
-            state.edges.remove(&key);
+            edges.remove(&key);
         }
-        drop(state);
+        drop(guard);
         self.answers.send_modify(|count| *count += 1);
         true
     }
@@ -371,10 +392,7 @@ impl Hub {
     /// Takes note of a report; `false` when no such edge is known.
     pub fn reported(&self, edge: &str, boot: &str, by: &Principal, requests_per_second: f64) -> bool {
         let mut state = self.lock();
-        let Some(edge) = state.edges.get_mut(&(edge.to_owned(), boot.to_owned())) else { return false };
-        if edge.principal.id != by.id {
-            return false;
-        }
+        let Some(edge) = state.edges.get_mut(&key(edge, boot, by)) else { return false };
         edge.last_contact = ids::now_ms();
         edge.requests_per_second = requests_per_second;
         true

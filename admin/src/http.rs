@@ -29,6 +29,8 @@ mod releases;
 mod rollback;
 mod segments;
 mod snapshots;
+mod standing;
+mod strict;
 mod targeting;
 mod tokens;
 mod traffic;
@@ -81,6 +83,13 @@ pub struct Shared {
 /// The address of whoever opened the connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// Under which its failures are counted.
+    fn name(peer: Option<Self>) -> String {
+        peer.map_or_else(String::new, |Self(address)| address.to_string())
+    }
+}
 
 /// Routes all operations.
 pub fn router(shared: &Arc<Shared>) -> Router {

@@ -6,15 +6,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::ids;
+
 /// Requests under way. Beyond this a request is told to come back: the store has one writer, and a longer queue only
 /// makes everybody's wait longer.
 const REQUESTS: usize = 2_048;
 /// Streams that may be open.
-pub const STREAMS: usize = 20_000;
+const STREAMS: usize = 20_000;
+/// Edges that may be handed everything there is at the same time. Each holds a copy of what its connection has not taken
+/// yet; beyond this the others wait outside, where they cost nothing.
+const HANDOUTS: usize = 512;
 /// Names that are remembered; those that were full again are forgotten first.
 const NAMES: usize = 10_000;
 
-/// How often one may ask.
+/// How often one may ask, and how many at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Requests per second of one token, on average…
@@ -25,11 +30,15 @@ pub struct Limits {
     pub failures_rate: f64,
     /// …and at once.
     pub failures: f64,
+    /// Streams that may be open.
+    pub streams: usize,
+    /// Edges that may be handed everything there is at the same time.
+    pub handouts: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rate: 200.0, burst: 400.0, failures_rate: 0.1, failures: 20.0 }
+        Self { rate: 200.0, burst: 400.0, failures_rate: 0.1, failures: 20.0, streams: STREAMS, handouts: HANDOUTS }
     }
 }
 
@@ -58,24 +67,47 @@ impl Default for Timeouts {
 pub struct Admission {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        Self { requests: Arc::new(Semaphore::new(REQUESTS)), streams: Arc::new(Semaphore::new(STREAMS)) }
-    }
+    listeners: Arc<Semaphore>,
+    handouts: Arc<Semaphore>,
 }
 
 impl Admission {
+    /// Nothing is under way.
+    pub fn new(limits: &Limits) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            requests: places(REQUESTS),
+            streams: places(limits.streams),
+            // However many listen to changes, there is always room for edges.
+            listeners: places(limits.streams - limits.streams / 4),
+            handouts: places(limits.handouts),
+        }
+    }
+
     /// A place for a request.
     pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    /// A place for a stream.
+    /// A place for a stream of somebody who listens to changes and serves nothing by them.
+    pub fn listener(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        Some((Arc::clone(&self.listeners).try_acquire_owned().ok()?, self.stream()?))
+    }
+
+    /// A place for the stream of an edge.
     pub fn stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
+
+    /// A place for handing an edge everything there is.
+    pub fn handout(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.handouts).try_acquire_owned().ok()
+    }
+}
+
+/// Whole seconds after which to come back, from 1 to this many: those who were refused together come back one by one.
+pub fn come_back(within: u8) -> u64 {
+    1 + u64::from(ids::random::<1>()[0] % within.max(1))
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -124,7 +124,7 @@ impl Admin {
             control: Arc::clone(&control),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            admission: Admission::default(),
+            admission: Admission::new(&settings.limits),
             buckets: Buckets::new(settings.limits),
             body_timeout: settings.timeouts.body,
             metrics: crate::metrics::Metrics::default(),

@@ -23,6 +23,7 @@ mod flag;
 mod gateway;
 mod import;
 mod man;
+mod noun;
 mod output;
 mod r#override;
 mod plane;

@@ -16,10 +16,15 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Connects in the region `eu`.
+    /// Connects in the region `eu`, with a token of its own.
     #[track_caller]
     pub fn connect(plane: &ControlPlane, id: &str, last: Option<&str>) -> Self {
-        let token = plane.token("*", "*", "edge");
+        Self::connect_as(plane, id, last, plane.token("*", "*", "edge"))
+    }
+
+    /// Connects with this token: an edge that comes back has the one that it had.
+    #[track_caller]
+    pub fn connect_as(plane: &ControlPlane, id: &str, last: Option<&str>, token: String) -> Self {
         let path =
             format!("/edge/v1/snapshots?edge={id}&boot=b-{id}&kind=gateway&version=0.1.0&engine=native&region=eu");
         let request = plane.request("GET", &path).token(&token);

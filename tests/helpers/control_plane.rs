@@ -1,6 +1,6 @@
 //! A control plane as a process of its own, with the logs of the program: for tests that read them.
 //!
-//! `control-plane DIR`: everything of it is below DIR, `BASCULE_BOOTSTRAP_ADMIN_TOKEN` is its first token. It prints where
+//! `control-plane DIR [ADDRESS]`: everything of it is below DIR, `BASCULE_BOOTSTRAP_ADMIN_TOKEN` is its first token. It prints where
 //! it listens, and ends when its standard input does.
 
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,11 @@ use server::telemetry;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [dir] = args.as_slice() else { bail!("usage: control-plane DIR") };
+    let (dir, listen) = match args.as_slice() {
+        [dir] => (dir, "127.0.0.1:0"),
+        [dir, listen] => (dir, listen.as_str()),
+        _ => bail!("usage: control-plane DIR [ADDRESS]"),
+    };
     let token = std::env::var("BASCULE_BOOTSTRAP_ADMIN_TOKEN").context("there is no first token")?;
     let logs = telemetry::Settings {
         filter: std::env::var("BASCULE_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned()),
@@ -25,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     telemetry::init(&logs)?;
     let dir = PathBuf::from(dir);
     let settings = Settings {
-        listen: "127.0.0.1:0".parse()?,
+        listen: listen.parse()?,
         database: Location::Sqlite(dir.join("bascule.db")),
         state_dir: dir.join("state"),
         signing_key: None,

@@ -3,7 +3,9 @@
 mod apply;
 mod authorisation;
 mod bad_input;
+mod browsers;
 mod edges;
+mod environments;
 mod health;
 mod logs;
 mod objects;

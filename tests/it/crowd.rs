@@ -4,12 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::live::{Client, Origin, manifest};
 use crate::rig::eventually;
-use crate::running::Process;
+use crate::running::{Process, allow_descriptors};
 
 const CONNECTIONS: usize = 10_000;
 /// No address has more than the cap of one client, nor more than there are ports.
@@ -18,19 +17,6 @@ const PER_ADDRESS: usize = 1_000;
 const FRESH_BYTES: u64 = 16 << 10;
 /// The same for a connection that waits for its next request: the parser keeps its buffer, 8 KiB.
 const KEPT_BYTES: u64 = 24 << 10;
-
-/// Lets this process, and those that it starts, have a descriptor for each connection.
-fn allow_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    let needed = CONNECTIONS as u64 + 2_000;
-    assert!(
-        limit.maximum.is_none_or(|most| most >= needed),
-        "this machine allows {limit:?} descriptors, {needed} are needed"
-    );
-    if limit.current.is_some_and(|now| now < needed) {
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    }
-}
 
 fn connect(n: usize, address: SocketAddr) -> TcpStream {
     let last = u8::try_from(2 + n / PER_ADDRESS).unwrap();
@@ -66,7 +52,7 @@ fn others_are_served(process: &Process) {
 
 #[test]
 fn ten_thousand_waiting_connections_cost_little_memory_keep_nobody_out_and_end_with_the_gateway() {
-    allow_descriptors();
+    allow_descriptors(CONNECTIONS + 2_000);
     let origin = Origin::start("blue");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bascule.yaml");

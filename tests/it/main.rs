@@ -26,6 +26,8 @@ mod running;
 mod snapshot_format;
 mod state;
 mod store;
+mod storm;
 mod swap;
+mod threats;
 mod vectors;
 mod watch;

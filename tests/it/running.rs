@@ -1,6 +1,8 @@
 //! `bascule gateway` as a process, its log and where it listens: for the stories that need a process of
 //! their own.
 
+pub(crate) mod plane;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,10 +10,23 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tests::binary::command;
 
 use crate::rig::{eventually, get};
+
+/// Lets this process, and those that it starts, have so many descriptors.
+pub(crate) fn allow_descriptors(needed: usize) {
+    let (limit, needed) = (getrlimit(Resource::Nofile), needed as u64);
+    assert!(
+        limit.maximum.is_none_or(|most| most >= needed),
+        "this machine allows {limit:?} descriptors, {needed} are needed"
+    );
+    if limit.current.is_some_and(|now| now < needed) {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    }
+}
 
 /// A running gateway; killed when it is dropped.
 pub(crate) struct Process {

@@ -367,6 +367,7 @@ pub struct CopyRequest {
     pub from: Option<String>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
     pub reason: Option<String>,
 }
 

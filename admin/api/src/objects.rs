@@ -52,6 +52,7 @@ pub struct Page<T> {
 pub struct AppBody {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
 }
 
@@ -64,6 +65,7 @@ pub struct NewApp {
     pub name: String,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
 }
 
@@ -88,6 +90,7 @@ pub struct Timeouts {
 pub struct EnvironmentBody {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
     /// The environment that its releases come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +181,7 @@ pub struct TrafficBody {
     pub candidate_weight: f64,
     /// Salt of the split; by default the candidate's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub salt: Option<String>,
     /// Routing rules, the first match wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -258,16 +262,20 @@ pub struct RegionWeight {
 pub struct ReleaseBody {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
     /// Human version.
+    #[schemars(length(max = 256))]
     pub version: String,
     /// Source revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub commit: Option<String>,
     /// Where it runs, at least one.
     pub upstreams: Vec<Upstream>,
     /// Where the written rollback plan is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub rollback_plan: Option<String>,
     /// Timeouts that differ from the environment's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,16 +290,20 @@ pub struct NewRelease {
     pub id: String,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
     /// Human version.
+    #[schemars(length(max = 256))]
     pub version: String,
     /// Source revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub commit: Option<String>,
     /// Where it runs, at least one.
     pub upstreams: Vec<Upstream>,
     /// Where the written rollback plan is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub rollback_plan: Option<String>,
     /// Timeouts that differ from the environment's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -328,6 +340,7 @@ pub enum Protocol {
 pub struct SegmentBody {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
     /// Whom it holds for.
     pub when: Condition,
@@ -386,12 +399,14 @@ pub enum FlagType {
 pub struct FlagBody {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub description: Option<String>,
     /// Nobody should use it any more; it is still decided where it is enabled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
     /// Stable identity and default salt; by default the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub id: Option<String>,
     /// Type of its values; by default boolean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -410,6 +425,7 @@ pub struct FlagBody {
     pub client_visible: bool,
     /// Salt of its splits; by default its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub salt: Option<String>,
     /// Bucketing algorithm of its splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]

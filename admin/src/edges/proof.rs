@@ -5,7 +5,7 @@ use std::time::Instant;
 use admin_api::answers::{EdgeAck, MissingEdge};
 use admin_api::edge::Scope;
 
-use super::{Edge, Hub, LEASE};
+use super::{Edge, Hub, Key, LEASE};
 
 /// What the edges of an environment said about a number.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +23,39 @@ impl Hub {
         let mut answers = self.answers.subscribe();
         loop {
             answers.mark_unchanged();
-            let proof = self.proof(scope, number, since);
-            // A refusal is an answer too: there is nothing more to wait for from that edge.
-            let waits = proof.missing.iter().any(|edge| edge.state != "refused");
-            if !waits || tokio::time::timeout_at(deadline.into(), answers.changed()).await.is_err() {
+            // Who comes while we wait is found when those who were here have answered.
+            let mut pending = self.pending(scope, number);
+            if pending.is_empty() {
                 return self.proof(scope, number, since);
             }
+            while !pending.is_empty() {
+                if tokio::time::timeout_at(deadline.into(), answers.changed()).await.is_err() {
+                    return self.proof(scope, number, since);
+                }
+                self.settle(&mut pending, scope, number);
+            }
+        }
+    }
+
+    /// Who has not answered yet. A refusal is an answer too: there is nothing more to wait for from that edge.
+    fn pending(&self, scope: &Scope, number: u64) -> Vec<Key> {
+        let state = self.lock();
+        let edges = state.everywhere().into_iter().filter(|edge| edge.serves(scope) && is_expected(edge));
+        edges.filter(|edge| !has_answered(edge, scope, number)).map(Edge::key).collect()
+    }
+
+    /// Takes those who have answered from the end of the list; looking at all of them with each answer would cost the
+    /// square of their number.
+    fn settle(&self, pending: &mut Vec<Key>, scope: &Scope, number: u64) {
+        let state = self.lock();
+        while let Some(key) = pending.last() {
+            let elsewhere = || state.elsewhere.values().flatten().filter(|edge| edge.key() == *key);
+            let edge = state.edges.get(key).filter(|edge| edge.is_connected()).or_else(|| elsewhere().next());
+            // One that is gone, or lost here, is looked for anew.
+            if edge.is_some_and(|edge| edge.is_connected() && !has_answered(edge, scope, number)) {
+                return;
+            }
+            pending.pop();
         }
     }
 
@@ -50,6 +77,11 @@ impl Hub {
         proof.edges.sort_by(|a, b| a.ack_ms.total_cmp(&b.ack_ms));
         proof
     }
+}
+
+fn has_answered(edge: &Edge, scope: &Scope, number: u64) -> bool {
+    edge.runs.get(scope).is_some_and(|run| run.number >= number)
+        || edge.refusals.get(scope).is_some_and(|refusal| refusal.number >= number)
 }
 
 /// Whether the edge may be serving: it is connected, or was lost a moment ago without having said that it leaves.

@@ -129,8 +129,7 @@ impl Hub {
             if was_connected || edge.lost_at.is_none() {
                 edge.lost_at = Some(now);
             }
-            let key = (edge.hello.edge.clone(), edge.hello.boot.clone());
-            state.edges.entry(key).or_insert(edge);
+            state.edges.entry(edge.key()).or_insert(edge);
         }
     }
 
@@ -157,7 +156,7 @@ impl Hub {
         *self.fenced.borrow()
     }
 
-    /// The other processes have been told all answers up to this one; or there are none to be told.
+    /// The other processes have been told all answers up to this one.
     pub(crate) fn set_recorded(&self, upto: u64) {
         self.recorded.send_replace(upto);
     }
@@ -174,18 +173,20 @@ impl State {
         if self.elsewhere.is_empty() {
             return self.edges.values().collect();
         }
-        let mut all: BTreeMap<(&str, &str), &Edge> = BTreeMap::new();
+        // Whose it is belongs to its name: nobody stands for an edge of another token.
+        let mut all: BTreeMap<((&str, &str), &str), &Edge> = BTreeMap::new();
         for edge in self.edges.values().chain(self.elsewhere.values().flatten()) {
             let rank = |edge: &Edge| (edge.is_connected(), edge.last_contact);
-            let known = all.entry((&edge.hello.edge, &edge.hello.boot)).or_insert(edge);
+            let name = (edge.hello.edge.as_str(), edge.principal.id.as_str());
+            let known = all.entry((name, &edge.hello.boot)).or_insert(edge);
             if rank(edge) > rank(known) {
                 *known = edge;
             }
         }
-        let connected: BTreeSet<&str> =
-            all.values().filter(|edge| edge.is_connected()).map(|edge| edge.hello.edge.as_str()).collect();
+        let connected: BTreeSet<(&str, &str)> =
+            all.iter().filter(|(_, edge)| edge.is_connected()).map(|((name, _), _)| *name).collect();
         // An earlier process of an edge that is gone was replaced by the one that is connected.
-        all.retain(|(id, _), edge| edge.is_connected() || !connected.contains(id));
+        all.retain(|(name, _), edge| edge.is_connected() || !connected.contains(name));
         all.into_values().collect()
     }
 }
@@ -202,7 +203,10 @@ mod tests {
     use crate::principal::Role;
 
     fn hub() -> Arc<Hub> {
-        Arc::new(Hub::new(PublicKey { id: "k".to_owned(), key: String::new() }))
+        let hub = Hub::new(PublicKey { id: "k".to_owned(), key: String::new() });
+        let publication = crate::service::publish::withdrawal("web", "production", 1, 0, 0);
+        hub.publish(&crate::store::Publication { sequence: 1, ..publication }, None);
+        Arc::new(hub)
     }
 
     fn principal() -> Arc<Principal> {
@@ -269,7 +273,7 @@ mod tests {
     async fn an_edge_that_moved_counts_once_and_where_it_is() {
         let (here, there) = (hub(), hub());
         let connection = connect(&there, "a", "1");
-        there.disconnect(&("a".to_owned(), "1".to_owned()), &connection);
+        there.disconnect(&crate::edges::key("a", "1", &principal()), &connection);
         here.heard(there.process(), told(&there.roster()));
         assert_eq!(proof(&here, 1).await.1, ["a disconnected"]);
         let connection = connect(&here, "a", "1");
@@ -283,7 +287,7 @@ mod tests {
     async fn a_process_of_an_edge_that_was_replaced_elsewhere_is_not_waited_for() {
         let (here, there) = (hub(), hub());
         let old = connect(&here, "a", "1");
-        here.disconnect(&("a".to_owned(), "1".to_owned()), &old);
+        here.disconnect(&crate::edges::key("a", "1", &principal()), &old);
         acknowledge(&there, "a", &connect(&there, "a", "2"), 3);
         here.heard(there.process(), told(&there.roster()));
         assert_eq!(proof(&here, 3).await, (vec!["a".to_owned()], vec![]));
@@ -297,6 +301,6 @@ mod tests {
         assert_eq!(proof(&after, 2).await.1, ["a disconnected"]);
         acknowledge(&after, "a", &connect(&after, "a", "2"), 2);
         assert_eq!(proof(&after, 2).await, (vec!["a".to_owned()], vec![]));
-        assert_eq!(after.membership(), [(("a".to_owned(), "2".to_owned()), true)]);
+        assert_eq!(after.membership(), [(crate::edges::key("a", "2", &principal()), true)]);
     }
 }

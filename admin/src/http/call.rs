@@ -8,9 +8,10 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Shared;
 use super::error::Failure;
 use super::operation::Operation;
+use super::strict::Strict;
+use super::{Peer, Shared};
 use crate::principal::Principal;
 use crate::service::{Actor, Intent};
 
@@ -28,6 +29,8 @@ pub struct Call {
     pub operation: &'static Operation,
     /// Who asks; nobody for public operations.
     pub principal: Option<Arc<Principal>>,
+    /// Whoever opened its connection.
+    pub peer: Option<Peer>,
     /// Its id.
     pub request_id: String,
     /// Path parameters, decoded.
@@ -125,12 +128,11 @@ impl Call {
         let text = std::str::from_utf8(&self.body);
         let text =
             text.map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "body_invalid", "the body is not UTF-8 text"))?;
-        // A list would be read as the fields in their order.
         if !text.trim_start().starts_with('{') {
             self.object()?;
         }
         let mut reader = serde_json::Deserializer::from_str(text);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| Failure::of_serde(&error))?;
+        let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|error| Failure::of_serde(&error))?;
         reader.end().map_err(|error| {
             Failure::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the body is not JSON: {error}"))
         })?;

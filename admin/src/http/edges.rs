@@ -8,8 +8,11 @@ use super::call::Call;
 use super::error::Failure;
 use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes, schema_of};
 use super::reply::Reply;
+use super::standing;
 use crate::edges::Edge;
+use crate::edges::stream::Places;
 use crate::ids;
+use crate::limits::come_back;
 use crate::principal::Role;
 use admin_api::answers::{self, EdgeEnvironment, SigningKeys};
 use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, Report};
@@ -167,21 +170,19 @@ fn stream(call: &Call) -> Result<Reply, Failure> {
         engine: named("engine")?,
     };
     let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let later =
+        |detail, within| Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, come_back(within));
     if call.shared.control.hub.is_fenced() {
         let detail = "the store does not answer, so other processes could not know of this edge";
-        return Err(Failure::later(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail, 5));
+        return Err(Failure::later(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail, come_back(10)));
     }
-    let place = call.shared.admission.stream().ok_or_else(|| {
-        let seconds = 1 + u64::from(ids::random::<1>()[0] % 10);
-        Failure::later(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "as many streams as there may be are open",
-            seconds,
-        )
-    })?;
+    let place = call.shared.admission.stream();
+    let place = place.ok_or_else(|| later("as many streams as there may be are open", 10))?;
+    let handout = call.shared.admission.handout();
+    let handout = handout.ok_or_else(|| later("too many edges are getting their snapshots at this moment", 4))?;
+    let (stop, watched) = standing::watch(&call.shared, &call.headers);
     let hub = &call.shared.control.hub;
-    let events = hub.stream(hello, call.principal()?.clone(), after, (call.shared.stop.clone(), place));
+    let events = hub.stream(hello, call.principal()?.clone(), after, Places { stop, handout, held: (place, watched) });
     Ok(Reply::events(events))
 }
 

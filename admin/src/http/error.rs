@@ -72,6 +72,14 @@ impl Failure {
         Self::new(status, code, detail).with(|refusal| refusal.retry_after = Some(seconds))
     }
 
+    /// The store holds what nobody could have written; asking again changes nothing about it.
+    fn corrupt(detail: &str) -> Self {
+        tracing::error!(detail, "the store holds something that cannot be read");
+        let detail = "the store holds something that cannot be read";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            .hint("the log says what; `bascule db` and a backup are the way out")
+    }
+
     /// Another revision than the caller has seen.
     pub fn stale(expected: &str, actual: i64, current: Option<Value>) -> Self {
         let detail = match actual {
@@ -240,22 +248,19 @@ impl From<ServiceError> for Failure {
                 RollbackError::Same { .. } => Self::new(StatusCode::CONFLICT, "rollback_to_itself", detail),
                 RollbackError::Unknown { .. } => Self::unfit("/to", "release_unknown", detail),
             },
-            ServiceError::Corrupt { detail } => {
-                tracing::error!(detail, "the store holds something that cannot be read");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "store_corrupt",
-                    "the store holds something that cannot be read",
-                )
-            }
+            ServiceError::Corrupt { detail } => Self::corrupt(&detail),
         }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Conflict(_)) {
-            return Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed the same at this moment");
+        match &error {
+            StoreError::Conflict(_) => {
+                return Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed the same at this moment");
+            }
+            StoreError::Corrupt { .. } => return Self::corrupt(&error.to_string()),
+            _ => {}
         }
         tracing::error!(error = &error as &dyn std::error::Error, "the store refused");
         Self::later(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the store cannot be used now", 1)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::call::Call;
@@ -12,6 +12,7 @@ use super::operation::{Access, Answer, Gives, IfMatch, Operation, Takes};
 use super::reply::Reply;
 use crate::edges::frame;
 use crate::edges::stream::Events;
+use crate::limits::come_back;
 use crate::principal::Role;
 
 /// Between two signs of life.
@@ -31,6 +32,10 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation {
 }];
 
 async fn stream(call: Call) -> Result<Reply, Failure> {
+    let place = call.shared.admission.listener().ok_or_else(|| {
+        let detail = "as many streams as there may be are open";
+        Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, come_back(10))
+    })?;
     let principal = call.principal()?.clone();
     let store = call.shared.control.store.clone();
     let mut changes = call.shared.control.hub.changes();
@@ -38,9 +43,10 @@ async fn stream(call: Call) -> Result<Reply, Failure> {
     let newest = newest.first().map_or(0, |entry| entry.sequence);
     let after = call.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
     let mut seen = after.filter(|after| (0..=newest).contains(after)).unwrap_or(newest);
-    let stop = call.shared.stop.clone();
+    let (stop, watched) = super::standing::watch(&call.shared, &call.headers);
     let (sender, events) = Events::channel();
     tokio::spawn(async move {
+        let _held = (place, watched);
         let mut ping = tokio::time::interval(PING);
         if sender.send(Bytes::from_static(b": ok\n\n")).await.is_err() {
             return;

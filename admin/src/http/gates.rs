@@ -16,6 +16,7 @@ use super::operation::{Access, Operation, Query, QueryKind, Takes, all};
 use super::reply::Reply;
 use super::{Peer, Shared, handled, idempotency};
 use crate::ids;
+use crate::limits::come_back;
 use crate::principal::Principal;
 use crate::token::TokenText;
 
@@ -116,8 +117,8 @@ pub(super) async fn through(
     request_id: &str,
 ) -> Result<Reply, Failure> {
     let _admitted = shared.admission.enter().ok_or_else(|| {
-        let seconds = 1 + u64::from(ids::random::<1>()[0] % 4);
-        Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests are under way", seconds)
+        let detail = "too many requests are under way";
+        Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, come_back(4))
     })?;
     let peer = request.extensions().get::<Peer>().copied();
     let (mut parts, body) = request.into_parts();
@@ -133,6 +134,7 @@ pub(super) async fn through(
         shared: Arc::clone(shared),
         operation,
         principal,
+        peer,
         request_id: request_id.to_owned(),
         params,
         query,
@@ -154,7 +156,7 @@ async fn authorised(
     if operation.access == Access::Public && !is_ofrep {
         return Ok(None);
     }
-    let address = peer.map_or_else(String::new, |Peer(address)| address.to_string());
+    let address = Peer::name(peer);
     let recognised = match presented(headers) {
         Some(token) => shared.control.recognise(&token.sha256()).await?,
         None => None,

@@ -10,6 +10,7 @@ use edge_ofrep::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::Peer;
 use super::call::Call;
 use super::error::Failure;
 use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes, schema_of};
@@ -210,37 +211,45 @@ pub(super) fn failure(failure: &Failure, key: Option<&str>) -> Reply {
         }
         _ => OfrepFailure::INTERNAL,
     };
+    said(&known, key)
+}
+
+fn said(known: &OfrepFailure, key: Option<&str>) -> Reply {
     let mut reply = OfrepReply::default();
-    reply.fail(&known, key);
+    reply.fail(known, key);
     let answer = answered(&reply);
     if known.may_be_retried() { answer.header(header::RETRY_AFTER, "1") } else { answer }
 }
 
 async fn events(call: Call) -> Result<Reply, Failure> {
     let ticket = call.query(edge_ofrep::TICKET_PARAMETER).unwrap_or_default().to_owned();
-    let refused = |known: OfrepFailure| {
-        let mut reply = OfrepReply::default();
-        reply.fail(&known, None);
-        Ok(answered(&reply))
+    let refused = |known: OfrepFailure| Ok(said(&known, None));
+    // A wrong ticket is a wrong token that was tried.
+    let wrong = || {
+        let (buckets, address) = (&call.shared.buckets, Peer::name(call.peer));
+        let (is_try, may_try) = (!ticket.is_empty(), buckets.failures_left(&address));
+        if is_try && may_try {
+            buckets.failed(&address);
+        }
+        refused(if is_try && !may_try { OfrepFailure::TOO_MANY } else { OfrepFailure::UNAUTHORIZED })
     };
-    let Some(claimed) = Tickets::claimed(&ticket) else { return refused(OfrepFailure::UNAUTHORIZED) };
-    let Some(principal) = call.shared.control.recognise(&claimed.hex()).await? else {
-        return refused(OfrepFailure::UNAUTHORIZED);
-    };
+    let Some(claimed) = Tickets::claimed(&ticket) else { return wrong() };
+    let Some(principal) = call.shared.control.recognise(&claimed.hex()).await? else { return wrong() };
     let Some(Reached { scope, evaluable, .. }) = reached(&call, &principal) else {
         return refused(OfrepFailure::FORBIDDEN);
     };
     if evaluable.tickets.verify(&ticket, ids::now_ms()).is_none() {
-        return refused(OfrepFailure::UNAUTHORIZED);
+        return wrong();
     }
-    let Some(place) = call.shared.admission.stream() else { return refused(OfrepFailure::STREAMS) };
+    let Some(place) = call.shared.admission.listener() else { return refused(OfrepFailure::STREAMS) };
     let origin = allowed(&call.shared.control.hub, &call.headers, Some(&evaluable));
     let last = call.headers.get("last-event-id").map(|id| id.as_bytes().to_vec());
     let missed = edge_ofrep::events::has_missed(last.as_deref(), &evaluable.snapshot);
     let (sender, events) = Events::channel();
-    let (hub, stop) = (Arc::clone(&call.shared.control.hub), call.shared.stop.clone());
+    let hub = Arc::clone(&call.shared.control.hub);
+    let (stop, watched) = super::standing::watch_token(&call.shared, Some(claimed.hex()));
     tokio::spawn(async move {
-        let _place = place;
+        let _held = (place, watched);
         let mut published = hub.published();
         let mut told = if missed { 0 } else { evaluable.snapshot.number() };
         let mut ping = tokio::time::interval(Duration::from_secs(edge_ofrep::events::PING_SECONDS));

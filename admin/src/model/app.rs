@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use edge_engine::wire::{ReleaseWire, SegmentWire};
 use edge_engine::{AppName, BucketingKey, EnvironmentName, FlagKey, ReleaseId, SegmentKey};
+use edge_manifest::MAX_DESCRIPTION;
 use edge_manifest::object::{self, EnvironmentParts, FlagParts, Vocabulary};
 use serde_json::{Map, Value, json};
 
@@ -13,8 +14,6 @@ use super::weights::{self, Move};
 use super::{At, Fault};
 use crate::store::{Kind, Object};
 
-/// Characters of an app's description.
-const MAX_DESCRIPTION: usize = 2000;
 /// The most problems that an answer lists.
 const MAX_FAULTS: usize = 100;
 

@@ -1,5 +1,6 @@
 //! From an app's objects to the snapshot of an environment, checked as an edge would.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_engine::wire::{
@@ -116,8 +117,12 @@ pub(super) fn check_release(app: &App, id: &ReleaseId) -> Vec<Fault> {
 
 /// What everything in a snapshot but its number and birth comes to.
 pub fn content(wire: &SnapshotWire) -> [u8; 32] {
-    let zeroed = SnapshotWire { number: 0, created_at: NO_TIME.to_owned(), ..wire.clone() };
-    Sha256::digest(serde_json::to_vec(&zeroed).unwrap_or_default()).into()
+    let mut wire = Cow::Borrowed(wire);
+    if (wire.number, wire.created_at.as_str()) != (0, NO_TIME) {
+        let unborn = wire.to_mut();
+        (unborn.number, unborn.created_at) = (0, NO_TIME.to_owned());
+    }
+    Sha256::digest(serde_json::to_vec(&*wire).unwrap_or_default()).into()
 }
 
 /// Only these: registering a release changes no snapshot.

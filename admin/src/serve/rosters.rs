@@ -33,13 +33,12 @@ const _: () = assert!(LEASE.as_millis() > 2 * PATIENCE.as_millis() + LEASE.as_mi
 pub(super) async fn inherit(control: &Control) -> Result<(), ServiceError> {
     let rosters = control.store.read().await?.rosters().await?;
     if control.store.is_shared() {
+        control.hub.set_recorded(0);
         for row in rosters {
             hear(control, &row);
         }
         return Ok(());
     }
-    // There is nobody to be told.
-    control.hub.set_recorded(u64::MAX);
     for row in &rosters {
         match serde_json::from_str::<Roster>(&row.document) {
             Ok(roster) => control.hub.adopt(roster),

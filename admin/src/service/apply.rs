@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Actor, Committed, Control, Intent, ServiceError};
 use crate::model::{App, At, Edit, Fault, rollback};
+use crate::principal::Role;
 use crate::store::Kind;
 
 /// How a file is applied.
@@ -39,15 +40,7 @@ impl Control {
         reason: String,
         options: Options,
     ) -> Result<Applied, ServiceError> {
-        let intent = Intent {
-            app: app.to_owned(),
-            operation: "apply",
-            subject: "app".to_owned(),
-            reason,
-            dry_run: options.dry_run,
-            may_create_app: true,
-            ..Intent::default()
-        };
+        let intent = Intent { reason, ..intent(app, options) };
         self.apply_by(actor, intent, objects, options).await
     }
 
@@ -59,14 +52,7 @@ impl Control {
         objects: Vec<Object>,
         options: Options,
     ) -> Result<Applied, ServiceError> {
-        let intent = Intent {
-            app: app.to_owned(),
-            operation: "apply",
-            subject: "app".to_owned(),
-            may_create_app: true,
-            is_authorised: true,
-            ..Intent::default()
-        };
+        let intent = Intent { is_authorised: true, ..intent(app, options) };
         self.apply_by(actor, intent, objects, options).await
     }
 
@@ -78,6 +64,9 @@ impl Control {
         options: Options,
     ) -> Result<Applied, ServiceError> {
         let mut kept = Vec::new();
+        // What somebody may not read is not named to them either.
+        let (authorised, name) = (intent.is_authorised, intent.app.clone());
+        let name = name.as_str();
         let committed = self
             .change(actor, intent, |app| {
                 let mentioned: BTreeSet<At> = objects.iter().map(at).collect();
@@ -92,12 +81,25 @@ impl Control {
                     // What goes with its environment or flag is not deleted twice.
                     edits.extend(missing.into_iter().map(Edit::delete));
                 } else {
-                    kept = missing.iter().map(ToString::to_string).collect();
+                    let may_see = |at: &&At| authorised || actor.principal.has(Role::Viewer, name, &at.environment);
+                    let shown = missing.iter().filter(|at| at.environment.is_empty() || may_see(at));
+                    kept = shown.map(ToString::to_string).collect();
                 }
                 Ok(edits)
             })
             .await?;
         Ok(Applied { committed, kept })
+    }
+}
+
+fn intent(app: &str, options: Options) -> Intent {
+    Intent {
+        app: app.to_owned(),
+        operation: "apply",
+        subject: "app".to_owned(),
+        dry_run: options.dry_run,
+        may_create_app: true,
+        ..Intent::default()
     }
 }
 

@@ -81,7 +81,7 @@ impl Ready {
 }
 
 /// An environment that is served no longer.
-pub(super) fn withdrawal(app: &str, environment: &str, number: i64, now: i64, audit: i64) -> Publication {
+pub(crate) fn withdrawal(app: &str, environment: &str, number: i64, now: i64, audit: i64) -> Publication {
     Publication {
         sequence: 0,
         app: app.to_owned(),

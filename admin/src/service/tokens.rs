@@ -30,10 +30,17 @@ const MAX_SCOPES: usize = 100;
 /// Tokens that were recognised lately, and uses that are not written yet.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<Recognised>,
     /// Those that are in no store and end with the process.
     own: Mutex<HashMap<String, Arc<Principal>>>,
     used: Mutex<BTreeMap<String, i64>>,
+}
+
+#[derive(Debug, Default)]
+struct Recognised {
+    by_hash: HashMap<String, Known>,
+    /// How often everything was forgotten: what was looked up before that is not remembered after it.
+    forgotten: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +53,9 @@ struct Known {
 impl Tokens {
     /// Forgets everything that was recognised.
     pub fn forget(&self) {
-        lock(&self.known).clear();
+        let mut known = lock(&self.known);
+        known.by_hash.clear();
+        known.forgotten += 1;
     }
 
     /// Remembers a token that is in no store: the one by which the gateway of the same process connects.
@@ -72,7 +81,10 @@ impl Control {
             return Ok(Some(Arc::clone(own)));
         }
         let now = ids::now_ms();
-        let known = lock(&self.tokens.known).get(sha256).cloned();
+        let (known, forgotten) = {
+            let known = lock(&self.tokens.known);
+            (known.by_hash.get(sha256).cloned(), known.forgotten)
+        };
         let known = known.filter(|known| Instant::now().saturating_duration_since(known.at) < REMEMBER);
         let (principal, expires_at) = if let Some(known) = known {
             (known.principal, known.expires_at)
@@ -81,7 +93,11 @@ impl Control {
             let Some(token) = token.filter(|token| token.revoked_at.is_none()) else { return Ok(None) };
             let principal = Arc::new(principal(&token)?);
             let known = Known { principal: Arc::clone(&principal), expires_at: token.expires_at, at: Instant::now() };
-            lock(&self.tokens.known).insert(sha256.to_owned(), known);
+            let mut recognised = lock(&self.tokens.known);
+            if recognised.forgotten == forgotten {
+                recognised.by_hash.insert(sha256.to_owned(), known);
+            }
+            drop(recognised);
             (principal, token.expires_at)
         };
         if expires_at.is_some_and(|expires| expires <= now) {

@@ -76,42 +76,33 @@ pub fn newest(location: &Location) -> i64 {
 
 /// Brings the schema up to a version, or to the newest. A dry run only says what it would do.
 pub async fn up(location: &Location, to: Option<i64>, dry_run: bool) -> Result<Vec<Step>, StoreError> {
-    let texts = Texts::of(location);
-    let to = texts.target(to.unwrap_or_else(|| texts.newest()))?;
-    let plan = |applied: &[AppliedMigration]| {
-        let pending =
-            texts.0.iter().filter(|text| text.version <= to && !applied.iter().any(|a| a.version == text.version));
-        pending.map(|text| text.step(Direction::Up)).collect::<Vec<_>>()
-    };
-    if dry_run {
-        let applied = Place::look(location).await?;
-        texts.check(&applied)?;
-        return Ok(plan(&applied));
-    }
-    let mut place = Place::claim(location).await?;
-    let steps = plan(&place.applied().await?);
-    place.run_to(&texts, to).await?;
-    place.close().await?;
-    Ok(steps)
+    go(location, to, dry_run, Direction::Up).await
 }
 
 /// Takes migrations back until this version is the newest; 0 takes back all. What only they held is lost.
 pub async fn down(location: &Location, to: i64, dry_run: bool) -> Result<Vec<Step>, StoreError> {
+    go(location, Some(to), dry_run, Direction::Down).await
+}
+
+async fn go(
+    location: &Location,
+    to: Option<i64>,
+    dry_run: bool,
+    direction: Direction,
+) -> Result<Vec<Step>, StoreError> {
     let texts = Texts::of(location);
-    let to = texts.target(to)?;
-    let plan = |applied: &[AppliedMigration]| {
-        let undone = texts.0.iter().rev().filter(|text| text.version > to);
-        let undone = undone.filter(|text| applied.iter().any(|a| a.version == text.version));
-        undone.map(|text| text.step(Direction::Down)).collect::<Vec<_>>()
-    };
+    let to = texts.target(to.unwrap_or_else(|| texts.newest()))?;
     if dry_run {
         let applied = Place::look(location).await?;
         texts.check(&applied)?;
-        return Ok(plan(&applied));
+        return Ok(texts.steps(&applied, to, direction));
     }
     let mut place = Place::claim(location).await?;
-    let steps = plan(&place.applied().await?);
-    place.undo(&texts, to).await?;
+    let steps = texts.steps(&place.applied().await?, to, direction);
+    match direction {
+        Direction::Up => place.run_to(&texts, to).await?,
+        Direction::Down => place.undo(&texts, to).await?,
+    }
     place.close().await?;
     Ok(steps)
 }
@@ -184,6 +175,16 @@ impl Texts {
         }
         let why = format!("there is no schema version {version}: this binary knows 0 to {}", self.newest());
         Err(StoreError::migration(Some(version), why))
+    }
+
+    /// What leads from what is applied to a version, in order.
+    fn steps(&self, applied: &[AppliedMigration], to: i64, direction: Direction) -> Vec<Step> {
+        let is_applied = |text: &&Text| applied.iter().any(|applied| applied.version == text.version);
+        let texts: Vec<&Text> = match direction {
+            Direction::Up => self.0.iter().filter(|text| text.version <= to && !is_applied(text)).collect(),
+            Direction::Down => self.0.iter().rev().filter(|text| text.version > to && is_applied(text)).collect(),
+        };
+        texts.into_iter().map(|text| text.step(direction)).collect()
     }
 
     fn migrator(&self) -> Migrator {

@@ -110,10 +110,21 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, report: &mut Report) -> Optio
     text
 }
 
+/// Characters of a description: a paragraph for people. What is longer belongs where it is linked to.
+pub const MAX_DESCRIPTION: usize = 2000;
+
 /// The `description` that everything may have.
 pub(super) fn description(fields: &mut Fields<'_>, report: &mut Report) -> Option<String> {
     let entry = fields.optional("description")?;
-    text(&entry.value, "\"description\"", report).map(str::to_owned)
+    let text = text(&entry.value, "\"description\"", report)?;
+    let found = text.chars().count();
+    if found > MAX_DESCRIPTION {
+        let detail = format!("a description has at most {MAX_DESCRIPTION} characters, not {found}");
+        report.add(entry.value.at, "out_of_range", detail);
+    } else if text.contains('\0') {
+        report.add(entry.value.at, "text_invalid", "a description has no NUL characters".to_owned());
+    }
+    Some(text.to_owned())
 }
 
 /// A name, by its own parser.

@@ -73,7 +73,7 @@ impl Flag {
             entry.and_then(|entry| fields::text(&entry.value, &format!("\"{key}\""), report)).map(str::to_owned)
         };
         let (id, salt) = (text("id", report), text("salt", report));
-        let description = text("description", report);
+        let description = fields::description(&mut fields, report);
         let archived = fields::boolean(fields.optional("archived"), false, report);
         let r#type = fields.optional("type").and_then(|entry| fields::choice(&entry.value, "a type", &TYPES, report));
         let written = fields.optional("variants");

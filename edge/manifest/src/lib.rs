@@ -40,6 +40,7 @@ use edge_engine::{
     wire::{FORMAT, SegmentWire, SnapshotWire},
 };
 
+pub use fields::MAX_DESCRIPTION;
 pub use finding::{Finding, Position};
 pub use flagd::{FlagdOptions, Imported, Note, NoteKind, import_flagd};
 pub use share::display as display_share;
@@ -136,7 +137,15 @@ impl Manifest {
         let declared = Declared::of(&root);
         let mut fields = Fields::of(&root, root.at, "a bascule.yaml", report)?;
         let app = fields.required("app", report);
-        let app = app.and_then(|entry| fields::name(&entry.value, "an app's name", AppName::new, report));
+        let app = app.and_then(|entry| {
+            if entry.value.scalar().is_some_and(|scalar| scalar.boolean().is_some()) {
+                // Whoever writes `app: false` wants no app, and surely none of this name.
+                let detail = format!("an app's name is a text, not {}", entry.value.describe());
+                report.add(entry.value.at, "type_mismatch", detail).help("write the name in quotes".to_owned());
+                return None;
+            }
+            fields::name(&entry.value, "an app's name", AppName::new, report)
+        });
         let description = fields::description(&mut fields, report);
         let each = |entry: Option<&Entry>, what: &str, report: &mut Report| -> Vec<Entry> {
             fields::entries(entry, what, report).to_vec()
@@ -314,8 +323,10 @@ impl Segment {
 
 /// The engine's problems with a snapshot document, each with its place in the text.
 pub fn locate_json(text: &str, file_name: &str, problems: &[Problem]) -> Vec<Finding> {
-    // JSON is YAML; what cannot be read as such has no places, and the reader's words on it do not count.
-    let root = yaml::read(text, &mut Report::new(file_name)).into_iter().next();
+    // JSON is YAML but for its tabs, which no YAML is indented by. In JSON a tab is only ever white space, and a space is as
+    // wide in bytes and columns. What still cannot be read has no places, and the reader's words on it do not count.
+    let text = text.replace('\t', " ");
+    let root = yaml::read(&text, &mut Report::new(file_name)).into_iter().next();
     let start = Position { line: 1, column: 1 };
     let mut report = Report::new(file_name);
     for problem in problems {

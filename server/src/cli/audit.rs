@@ -11,12 +11,13 @@ use clap::builder::RangedU64ValueParser;
 
 use super::{
     exit::{Exit, Failure, Outcome},
+    noun::Noun,
     output::Paint,
-    plane::{Connection, Session},
+    plane::Session,
     table::Table,
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule audit list --app web -e production --limit 20
   bascule audit list --operation rollback --json | jq '.items[].reason'
@@ -30,18 +31,9 @@ prove that nobody wrote the whole chain anew.";
 const ATTEMPTS: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Arguments of `audit`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `audit`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List entries, the newest first.
     List(List),
     /// Walk the chain of hashes from the first entry to the last.
@@ -56,7 +48,7 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct List {
+pub(super) struct List {
     /// Only of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -83,7 +75,7 @@ struct List {
     follow: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Noun<Verb>) -> Outcome {
     args.connection.run(async |session| match &args.verb {
         Verb::List(wanted) if wanted.follow => follow(session, wanted).await,
         Verb::List(wanted) => {

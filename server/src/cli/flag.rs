@@ -12,11 +12,12 @@ use super::{
     changes,
     confirm::Consent,
     exit::{Exit, Outcome},
+    noun::OfApp,
     output::Paint,
-    plane::{AppName, Connection, Session, Write},
+    plane::{Session, Write},
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule flag list -e production
   bascule flag create new-checkout --client-visible
@@ -27,20 +28,9 @@ Examples:
 A change is made for the revision that was read: when somebody else was faster, nothing is changed
 and the exit code is 4. --revision names the revision that a script has seen.";
 
-/// Arguments of `flag`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    app: AppName,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `flag`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List flags, or what they serve in an environment.
     List {
         /// What they serve there
@@ -98,26 +88,23 @@ enum Verb {
     },
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    args.connection.run(async |session| {
-        let app = session.app(&args.app).await?;
-        match &args.verb {
-            Verb::List { environment: Some(environment), .. } => show::targetings(session, &app, environment).await,
-            Verb::List { environment: None, archived } => show::flags(session, &app, *archived).await,
-            Verb::Get { key, environment: None } => show::flag(session, &app, key).await,
-            Verb::Get { key, environment: Some(environment) } => show::targeting(session, &app, environment, key).await,
-            Verb::Create(create) => define::create(session, &app, create).await,
-            Verb::Set(set) => target::set(session, &app, set).await,
-            Verb::Enable(switch) => target::switch(session, &app, switch, true).await,
-            Verb::Disable(switch) => target::switch(session, &app, switch, false).await,
-            Verb::Archive(archive) => define::archive(session, &app, archive).await,
-            Verb::Delete { key, write, consent } => define::delete(session, &app, key, write, consent).await,
-            Verb::Copy { key, environment, from, write } => {
-                let request = CopyRequest { from: from.clone(), reason: write.reason.clone() };
-                copy(session, &app, environment, key, &request, write.dry_run).await
-            }
-            Verb::Stale { days } => show::stale(session, &app, *days).await,
+pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
+    args.run(async |session, app, verb| match verb {
+        Verb::List { environment: Some(environment), .. } => show::targetings(session, app, environment).await,
+        Verb::List { environment: None, archived } => show::flags(session, app, *archived).await,
+        Verb::Get { key, environment: None } => show::flag(session, app, key).await,
+        Verb::Get { key, environment: Some(environment) } => show::targeting(session, app, environment, key).await,
+        Verb::Create(create) => define::create(session, app, create).await,
+        Verb::Set(set) => target::set(session, app, set).await,
+        Verb::Enable(switch) => target::switch(session, app, switch, true).await,
+        Verb::Disable(switch) => target::switch(session, app, switch, false).await,
+        Verb::Archive(archive) => define::archive(session, app, archive).await,
+        Verb::Delete { key, write, consent } => define::delete(session, app, key, write, consent).await,
+        Verb::Copy { key, environment, from, write } => {
+            let request = CopyRequest { from: from.clone(), reason: write.reason.clone() };
+            copy(session, app, environment, key, &request, write.dry_run).await
         }
+        Verb::Stale { days } => show::stale(session, app, *days).await,
     })
 }
 

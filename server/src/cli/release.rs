@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 use super::{
     changes::clean,
     exit::{Exit, Outcome},
+    noun::OfApp,
     output::Paint,
-    plane::{AppName, Connection, Session, Write, object_in, without_meta},
+    plane::{Session, Write, object_in, without_meta},
     table::Table,
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule release list
   bascule release create web-1.5.0 --version 1.5.0 --upstream http://10.0.0.2:8080
@@ -21,20 +22,9 @@ Examples:
 
 The same release again is no mistake; another content under its id is: exit code 4.";
 
-/// Arguments of `release`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    app: AppName,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `release`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List releases.
     List,
     /// Show a release.
@@ -48,7 +38,7 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct Create {
+pub(super) struct Create {
     /// Its id, e.g. web-1.5.0
     id: String,
     /// Its version, as people know it
@@ -73,21 +63,18 @@ struct Create {
     write: Write,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    args.connection.run(async |session| {
-        let app = session.app(&args.app).await?;
-        match &args.verb {
-            Verb::List => list(session, &app).await,
-            Verb::Get { id } => {
-                let release = session.client.get_release(&app, id).await?;
-                session.say(&release.json, || {
-                    let pretty = serde_json::to_string_pretty(&without_meta(&release.json)).unwrap_or_default();
-                    format!("{id} since {}\n{pretty}\n", clean(&release.value.meta.created_at))
-                })?;
-                Ok(Exit::Ok)
-            }
-            Verb::Create(create) => register(session, &app, create).await,
+pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
+    args.run(async |session, app, verb| match verb {
+        Verb::List => list(session, app).await,
+        Verb::Get { id } => {
+            let release = session.client.get_release(app, id).await?;
+            session.say(&release.json, || {
+                let pretty = serde_json::to_string_pretty(&without_meta(&release.json)).unwrap_or_default();
+                format!("{id} since {}\n{pretty}\n", clean(&release.value.meta.created_at))
+            })?;
+            Ok(Exit::Ok)
         }
+        Verb::Create(create) => register(session, app, create).await,
     })
 }
 

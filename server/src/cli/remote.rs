@@ -1,7 +1,11 @@
 //! The verbs that speak to a control plane, and only that.
 
 use super::{
-    api, apply, audit, diff, edges, exit::Outcome, export, flag, release, rollback, segment, snapshot, token, traffic,
+    api, apply, audit, diff, edges,
+    exit::Outcome,
+    export, flag,
+    noun::{Noun, OfApp},
+    release, rollback, segment, snapshot, token, traffic,
 };
 
 /// Verbs that need a control plane.
@@ -14,24 +18,31 @@ pub(super) enum Verb {
     /// Write an app of the control plane as a bascule.yaml.
     Export(export::Args),
     /// Flags and who gets which variant.
-    Flag(flag::Args),
+    #[command(after_help = flag::EXAMPLES)]
+    Flag(OfApp<flag::Verb>),
     /// Segments: named conditions.
-    Segment(segment::Args),
+    #[command(after_help = segment::EXAMPLES)]
+    Segment(OfApp<segment::Verb>),
     /// Releases: registered once, never changed.
-    Release(release::Args),
+    #[command(after_help = release::EXAMPLES)]
+    Release(OfApp<release::Verb>),
     /// Which release serves whom.
-    Traffic(traffic::Args),
+    #[command(after_help = traffic::EXAMPLES)]
+    Traffic(OfApp<traffic::Verb>),
     /// Take traffic back at once, and see every edge acknowledge it.
     #[command(visible_alias = "rb")]
     Rollback(rollback::Args),
     /// Published snapshots.
-    Snapshot(snapshot::Args),
+    #[command(after_help = snapshot::EXAMPLES)]
+    Snapshot(OfApp<snapshot::Verb>),
     /// What each edge runs.
     Edges(edges::Args),
     /// Who did what, when and why.
-    Audit(audit::Args),
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(Noun<audit::Verb>),
     /// Tokens of people, programs and edges.
-    Token(token::Args),
+    #[command(after_help = token::EXAMPLES)]
+    Token(Noun<token::Verb>),
     /// Send any request to the control plane.
     Api(api::Args),
 }

@@ -10,12 +10,13 @@ use super::{
     confirm::Consent,
     exit::{Exit, Outcome},
     flag::deleted,
+    noun::OfApp,
     output::Paint,
-    plane::{AppName, Connection, Session, Write, found, object, object_in, without_meta},
+    plane::{Session, Write, found, object, object_in, without_meta},
     table::Table,
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule segment list
   bascule segment set staff --when '{\"attr\": \"email\", \"op\": \"endsWith\", \"values\": [\"@shop.example\"]}'
@@ -24,20 +25,9 @@ Examples:
 
 A segment that something still refers to is not deleted.";
 
-/// Arguments of `segment`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    app: AppName,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `segment`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List segments.
     List,
     /// Show a segment.
@@ -60,7 +50,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["when", "file"]))]
-struct Set {
+pub(super) struct Set {
     /// The segment
     key: String,
     /// The condition as JSON
@@ -79,26 +69,23 @@ struct Set {
     write: Write,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    args.connection.run(async |session| {
-        let app = session.app(&args.app).await?;
-        match &args.verb {
-            Verb::List => list(session, &app).await,
-            Verb::Get { key } => {
-                let segment = session.client.get_segment(&app, key).await?;
-                session.say(&segment.json, || line(key, &segment.json))?;
-                Ok(Exit::Ok)
+pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
+    args.run(async |session, app, verb| match verb {
+        Verb::List => list(session, app).await,
+        Verb::Get { key } => {
+            let segment = session.client.get_segment(app, key).await?;
+            session.say(&segment.json, || line(key, &segment.json))?;
+            Ok(Exit::Ok)
+        }
+        Verb::Set(set) => change(session, app, set).await,
+        Verb::Delete { key, write, consent } => {
+            let found = session.client.get_segment(app, key).await?;
+            if !write.dry_run {
+                consent.ask(&format!("Delete the segment {key} of {app}?"))?;
             }
-            Verb::Set(set) => change(session, &app, set).await,
-            Verb::Delete { key, write, consent } => {
-                let found = session.client.get_segment(&app, key).await?;
-                if !write.dry_run {
-                    consent.ask(&format!("Delete the segment {key} of {app}?"))?;
-                }
-                let change = write.seen(Some(found.value.meta.revision));
-                let answer = session.client.delete_segment(&app, key, change).await?;
-                deleted(session, &answer.body, key, write)
-            }
+            let change = write.seen(Some(found.value.meta.revision));
+            let answer = session.client.delete_segment(app, key, change).await?;
+            deleted(session, &answer.body, key, write)
         }
     })
 }

@@ -6,12 +6,13 @@ use super::{
     changes::{self, clean},
     confirm::Consent,
     exit::{Exit, Outcome},
+    noun::OfApp,
     output::Paint,
-    plane::{AppName, Connection, Session},
+    plane::Session,
     table::Table,
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule snapshot list -e production
   bascule snapshot diff 41 42 -e production
@@ -21,27 +22,16 @@ Examples:
 Publishing an old snapshot makes a new number with its content, for edges only: the objects of the
 app stay as they are, and the next change of them publishes what they say.";
 
-/// Arguments of `snapshot`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    app: AppName,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-#[derive(Debug, clap::Args)]
-struct Of {
+pub(super) struct Of {
     /// The environment
     #[arg(long, short, value_name = "NAME")]
     environment: String,
 }
 
+/// Verbs of `snapshot`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List snapshots, the newest first.
     List {
         #[command(flatten)]
@@ -80,29 +70,26 @@ enum Verb {
     },
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    args.connection.run(async |session| {
-        let app = session.app(&args.app).await?;
-        match &args.verb {
-            Verb::List { of, limit } => list(session, &app, &of.environment, *limit).await,
-            Verb::Get { number, of } => {
-                let snapshot = session.client.get_snapshot(&app, &of.environment, *number).await?;
-                let document = serde_json::to_string_pretty(&snapshot.value.document)?;
-                session.say(&snapshot.json, || document + "\n")?;
-                Ok(Exit::Ok)
-            }
-            Verb::Diff { from, to, of } => {
-                let diff = session.client.diff_snapshots(&app, &of.environment, *from, *to).await?;
-                session.say(&diff.json, || diff.value.differences.iter().map(changes::difference).collect())?;
-                Ok(Exit::Ok)
-            }
-            Verb::Publish { number, of, reason, consent } => {
-                let place = clean(&format!("{app} in {}", of.environment));
-                consent.ask(&format!("Publish snapshot {number} of {place} again?"))?;
-                let done = session.client.publish_snapshot(&app, &of.environment, *number, reason).await?;
-                session.say(&done.json, || format!("{place} runs snapshot {number} as {}\n", done.value.number))?;
-                Ok(Exit::Ok)
-            }
+pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
+    args.run(async |session, app, verb| match verb {
+        Verb::List { of, limit } => list(session, app, &of.environment, *limit).await,
+        Verb::Get { number, of } => {
+            let snapshot = session.client.get_snapshot(app, &of.environment, *number).await?;
+            let document = serde_json::to_string_pretty(&snapshot.value.document)?;
+            session.say(&snapshot.json, || document + "\n")?;
+            Ok(Exit::Ok)
+        }
+        Verb::Diff { from, to, of } => {
+            let diff = session.client.diff_snapshots(app, &of.environment, *from, *to).await?;
+            session.say(&diff.json, || diff.value.differences.iter().map(changes::difference).collect())?;
+            Ok(Exit::Ok)
+        }
+        Verb::Publish { number, of, reason, consent } => {
+            let place = clean(&format!("{app} in {}", of.environment));
+            consent.ask(&format!("Publish snapshot {number} of {place} again?"))?;
+            let done = session.client.publish_snapshot(app, &of.environment, *number, reason).await?;
+            session.say(&done.json, || format!("{place} runs snapshot {number} as {}\n", done.value.number))?;
+            Ok(Exit::Ok)
         }
     })
 }

@@ -9,12 +9,13 @@ use serde_json::json;
 use super::{
     changes::clean,
     exit::{Exit, Outcome},
+    noun::Noun,
     output::Paint,
-    plane::{Connection, Session},
+    plane::Session,
     table::Table,
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule token create ci --scope web/*:editor --scope web/staging:operator > ci.token
   bascule token create edge-eu --scope '*/*:edge' > edge.token
@@ -25,18 +26,9 @@ Examples:
 Roles: viewer, editor, operator, admin, each with all of the one before; edge, ofrep,
 ofrep-client.";
 
-/// Arguments of `token`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `token`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// List tokens, without their text.
     List,
     /// Make a token; its text is written to stdout, this once.
@@ -59,7 +51,7 @@ enum Verb {
     Mint,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Noun<Verb>) -> Outcome {
     if let Verb::Mint = args.verb {
         let minted = TokenText::mint();
         let shown = if args.connection.wants_json() {

@@ -13,11 +13,12 @@ use super::{
     changes::{self, clean},
     confirm::Consent,
     exit::{Exit, Outcome},
+    noun::OfApp,
     output::Paint,
-    plane::{AppName, Connection, Session, Write, found, object_in, without_meta},
+    plane::{Session, Write, found, object_in, without_meta},
 };
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule traffic get -e production
   bascule traffic set -e production --green web-1.5.0 --weight 5 --reason \"canary\"
@@ -27,20 +28,9 @@ Examples:
 What would change is shown first, and a person is asked; --yes is needed without a terminal. To
 take traffic back, bascule rollback is one step and waits for every edge.";
 
-/// Arguments of `traffic`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-    #[command(flatten)]
-    app: AppName,
-    #[command(flatten)]
-    connection: Connection,
-}
-
+/// Verbs of `traffic`.
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub(super) enum Verb {
     /// Show slots, weights and rules.
     Get {
         /// The environment
@@ -54,7 +44,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["active", "blue", "green", "no_blue", "no_green", "weight", "file"]))]
-struct Set {
+pub(super) struct Set {
     /// The environment
     #[arg(long, short, value_name = "NAME")]
     environment: String,
@@ -100,17 +90,14 @@ fn percent(text: &str) -> Result<Number, String> {
     number.filter(is_percent).ok_or_else(|| "a percentage is a number from 0 to 100".to_owned())
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
-    args.connection.run(async |session| {
-        let app = session.app(&args.app).await?;
-        match &args.verb {
-            Verb::Get { environment } => {
-                let traffic = session.client.get_traffic(&app, environment).await?;
-                session.say(&traffic.json, || text(&app, environment, &traffic.value))?;
-                Ok(Exit::Ok)
-            }
-            Verb::Set(set) => change(session, &app, set).await,
+pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
+    args.run(async |session, app, verb| match verb {
+        Verb::Get { environment } => {
+            let traffic = session.client.get_traffic(app, environment).await?;
+            session.say(&traffic.json, || text(app, environment, &traffic.value))?;
+            Ok(Exit::Ok)
         }
+        Verb::Set(set) => change(session, app, set).await,
     })
 }
 

@@ -115,6 +115,8 @@ impl Values<'_> {
             burst: number("admin_limits.burst"),
             failures_rate: number("admin_limits.failures_per_minute") / 60.0,
             failures: number("admin_limits.failures"),
+            streams: self.number("admin_limits.streams"),
+            handouts: self.number("admin_limits.handouts"),
         }
     }
 
@@ -160,13 +162,16 @@ mod tests {
             ("BASCULE_ADMIN_LIMITS_BURST", "12"),
             ("BASCULE_ADMIN_LIMITS_FAILURES_PER_MINUTE", "120"),
             ("BASCULE_ADMIN_LIMITS_FAILURES", "14"),
+            ("BASCULE_ADMIN_LIMITS_STREAMS", "19"),
+            ("BASCULE_ADMIN_LIMITS_HANDOUTS", "20"),
             ("BASCULE_ADMIN_TIMEOUTS_HANDSHAKE", "15s"),
             ("BASCULE_ADMIN_TIMEOUTS_HEAD", "16s"),
             ("BASCULE_ADMIN_TIMEOUTS_BODY", "17s"),
             ("BASCULE_ADMIN_TIMEOUTS_WRITE", "18s"),
         ])
         .expect("all in range");
-        assert_eq!(config.limits, Limits { rate: 11.0, burst: 12.0, failures_rate: 2.0, failures: 14.0 });
+        let limits = Limits { rate: 11.0, burst: 12.0, failures_rate: 2.0, failures: 14.0, streams: 19, handouts: 20 };
+        assert_eq!(config.limits, limits);
         let Timeouts { handshake, head, body, write } = config.timeouts;
         assert_eq!([handshake, head, body, write].map(|time| time.as_secs()), [15, 16, 17, 18]);
     }

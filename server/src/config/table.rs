@@ -96,6 +96,8 @@ settings! {
     "admin_limits.burst" Admin: Integer(1, 1_000_000), Limits::default().burst, None, "Requests of one token at once";
     "admin_limits.failures_per_minute" Admin: Integer(1, 1_000_000), Limits::default().failures_rate * 60.0, None, "Wrong tokens from one address per minute, on average; beyond it 429";
     "admin_limits.failures" Admin: Integer(1, 1_000_000), Limits::default().failures, None, "Wrong tokens from one address at once";
+    "admin_limits.streams" Admin: Integer(1, 1 << 24), Limits::default().streams, None, "Streams that may be open, those of edges included; beyond it 503";
+    "admin_limits.handouts" Admin: Integer(1, 1 << 24), Limits::default().handouts, None, "Edges that are given all their snapshots at once; beyond it 503";
     "admin_timeouts.handshake" Admin: Kind::Duration, show_duration(Timeouts::default().handshake), None, "For the TLS handshake";
     "admin_timeouts.head" Admin: Kind::Duration, show_duration(Timeouts::default().head), None, "For a whole request head, for the first byte of a connection, and between two requests of one";
     "admin_timeouts.body" Admin: Kind::Duration, show_duration(Timeouts::default().body), None, "For a whole request body";

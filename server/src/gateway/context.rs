@@ -313,6 +313,31 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_list_moves_nobody_at_any_number_of_hops() {
+        let client = "203.0.113.9";
+        let forged: [&[&str]; 7] = [
+            &[],
+            &["198.51.100.1"],
+            &["198.51.100.1, 198.51.100.2, 198.51.100.3"],
+            &["10.0.0.7"],
+            &["10.0.0.7, 10.0.0.8", "10.0.0.9"],
+            &["127.0.0.1", "::1", "unknown", ""],
+            &["\"10.0.0.1\", for=10.0.0.1;proto=https"],
+        ];
+        let proxies = ["10.0.0.1", "10.0.0.2", "fd00::3"];
+        for list in forged {
+            for hops in 0..=proxies.len() {
+                // Each proxy adds the address that it was connected from; the gateway sees the last one's own.
+                let came_from: Vec<&str> = std::iter::once(client).chain(proxies).take(hops).collect();
+                let joined = came_from.join(", ");
+                let lines: Vec<&str> = list.iter().copied().chain((hops > 0).then_some(joined.as_str())).collect();
+                let peer = if hops == 0 { client } else { proxies[hops - 1] };
+                ip(peer, &lines, client);
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_parsed_ends_the_walk() {
         ip("10.0.0.1", &["203.0.113.9, unknown"], "10.0.0.1");
         ip("10.0.0.1", &["203.0.113.9, , 10.0.0.2"], "10.0.0.2");

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use followers::Followers;
 use plane::{Gateway, Plane};
 
-/// Gateways that a change is pushed to.
-const FLEETS: [usize; 3] = [1, 100, 1_000];
+/// Gateways that a change is pushed to, and flags of the environment.
+const FLEETS: [(usize, usize); 4] = [(1, 20), (1, FLAGS), (100, FLAGS), (1_000, FLAGS)];
 /// Edges whose memory is measured.
 const CROWD: usize = 2_000;
-/// Flags of the environment, each with a rule and a split.
+/// Flags of an environment otherwise, each with a rule and a split.
 const FLAGS: usize = 100;
 /// A follower that has not heard of a change after this long has lost it.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -36,9 +36,10 @@ fn main() -> Result<()> {
         }
     }
     let mut fleets = Vec::new();
-    for edges in FLEETS {
-        eprintln!("rollbacks with {edges} edges");
-        fleets.push(json!({"edges": edges, "ms": propagated(&program, edges, 40 * rounds)?}));
+    for (edges, flags) in FLEETS {
+        eprintln!("rollbacks with {edges} edges and {flags} flags");
+        let times = propagated(&program, edges, flags, 40 * rounds)?;
+        fleets.push(json!({"edges": edges, "flags": flags, "ms": times}));
     }
     eprintln!("memory with {CROWD} edges");
     let memory = crowd(&program)?;
@@ -65,8 +66,8 @@ fn written(program: &str, store: &str, edges: usize, count: usize) -> Result<Vec
 }
 
 /// Milliseconds from the commit of each rollback until the last edge's acknowledgement.
-fn propagated(program: &str, edges: usize, count: usize) -> Result<Vec<f64>> {
-    let plane = Plane::start(program, "SQLite", FLAGS)?;
+fn propagated(program: &str, edges: usize, flags: usize, count: usize) -> Result<Vec<f64>> {
+    let plane = Plane::start(program, "SQLite", flags)?;
     let gateway = Gateway::start(program, &plane)?;
     let followers = Followers::start(plane.address(), plane.edge_token(), edges - 1)?;
     let times = (0..count).map(|_| roll_back(&plane, &followers, edges)).collect::<Result<_>>();
@@ -78,9 +79,11 @@ fn propagated(program: &str, edges: usize, count: usize) -> Result<Vec<f64>> {
 fn roll_back(plane: &Plane, followers: &Followers, edges: usize) -> Result<f64> {
     let mut client = plane.client();
     let traffic = json!({"active": "blue", "slots": {"blue": "web-1", "green": "web-2"}, "candidateWeight": 50});
-    let answer = client.ask("PUT", &format!("{}/traffic", plane::PRODUCTION), Some(&traffic))?;
-    let number = answer["snapshots"][0]["number"].as_u64().with_context(|| format!("no snapshot: {answer}"))?;
+    client.ask("PUT", &format!("{}/traffic", plane::PRODUCTION), Some(&traffic))?;
+    let newest = client.ask("GET", &format!("{}/snapshots?limit=1", plane::PRODUCTION), None)?;
+    let number = newest["items"][0]["number"].as_u64().with_context(|| format!("no snapshot: {newest}"))?;
     followers.until(number, PATIENCE)?;
+    plane.until_followed(PATIENCE)?;
     let request = json!({"reason": "the benchmark", "waitMs": 30_000});
     let answer = client.ask("POST", &format!("{}/rollback", plane::PRODUCTION), Some(&request))?;
     ensure!(answer["acknowledged"] == edges, "of {edges} edges: {}", without_edges(answer));

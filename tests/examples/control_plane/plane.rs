@@ -97,6 +97,21 @@ impl Plane {
         Client { connection: Connection::connect(self.address), root: self.root.clone() }
     }
 
+    /// Waits until every edge, gateways included, runs what is newest.
+    pub(crate) fn until_followed(&self, patience: Duration) -> Result<()> {
+        let since = Instant::now();
+        let mut client = self.client();
+        loop {
+            let edges = client.ask("GET", "/api/v1/edges", None)?;
+            let edges = edges["items"].as_array().context("edges")?;
+            if edges.iter().all(|edge| edge["environments"][0]["lag"] == 0) {
+                return Ok(());
+            }
+            ensure!(since.elapsed() < patience, "some edges stay behind");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;

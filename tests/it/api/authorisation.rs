@@ -95,22 +95,30 @@ const MAY: [(&str, &str); 54] = [
 /// The description of the API describes itself.
 const OPENAPI: (&str, &str) = ("openapi", ".... . .... .. ...");
 
-struct Described {
-    id: String,
-    method: String,
-    path: String,
-    has_body: bool,
+pub(super) struct Described {
+    pub(super) id: String,
+    pub(super) method: String,
+    pub(super) path: String,
+    /// As the document has it.
+    pub(super) template: String,
+    pub(super) has_body: bool,
     queries: Vec<String>,
 }
 
 /// All operations of `/openapi.json`, with paths that there are in the shop.
-fn described(plane: &ControlPlane) -> Vec<Described> {
+pub(super) fn described(plane: &ControlPlane) -> Vec<Described> {
+    described_in(plane, "web", "production")
+}
+
+/// The same with paths of another environment.
+pub(super) fn described_in(plane: &ControlPlane, app: &str, environment: &str) -> Vec<Described> {
     let document = plane.request("GET", "/openapi.json").send().body;
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
-        let names = [("app", "web"), ("env", "production"), ("flag", "checkout"), ("segment", "staff")];
+        let names = [("app", app), ("env", environment), ("flag", "checkout"), ("segment", "staff")];
         let more = [("release", "web-1"), ("number", "1"), ("other", "1"), ("token", "tok-none"), ("key", "checkout")];
         let fill = |path: String, (name, value): (&str, &str)| path.replace(&format!("{{{name}}}"), value);
+        let template = path;
         let path = names.into_iter().chain(more).fold(path.clone(), fill);
         assert!(!path.contains('{'), "{path}");
         for (method, operation) in methods.as_object().expect("methods") {
@@ -120,6 +128,7 @@ fn described(plane: &ControlPlane) -> Vec<Described> {
                 id: operation["operationId"].as_str().expect("an id").to_owned(),
                 method: method.to_uppercase(),
                 path: path.clone(),
+                template: template.clone(),
                 has_body: operation.get("requestBody").is_some(),
                 queries: queries.map(|query| query["name"].as_str().unwrap_or_default().to_owned()).collect(),
             });
@@ -130,11 +139,16 @@ fn described(plane: &ControlPlane) -> Vec<Described> {
 
 /// A shop in which nobody asks too often.
 pub(super) fn patient_shop() -> ControlPlane {
-    let often = 1e9;
-    let limits = Limits { rate: often, burst: often, failures_rate: often, failures: often };
-    let plane = ControlPlane::start_within(limits, Timeouts::default());
+    let plane = patient();
     plane.apply(SHOP);
     plane
+}
+
+/// The same without anything in it.
+pub(super) fn patient() -> ControlPlane {
+    let often = 1e9;
+    let limits = Limits { rate: often, burst: often, failures_rate: often, failures: often, ..Limits::default() };
+    ControlPlane::start_within(limits, Timeouts::default())
 }
 
 fn expired(plane: &ControlPlane) -> String {

@@ -218,7 +218,6 @@ fn unsound() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("createApp", json!({"name": "api", "description": "a\0b"}), "/description", "text_invalid"),
         ("updateApp", json!({"description": 5}), "/description", "type_mismatch"),
         ("updateApp", json!({"description": "a\0b"}), "/description", "text_invalid"),
-        ("updateApp", json!({"description": "a".repeat(100_000)}), "/description", "out_of_range"),
         ("putEnvironment", json!({"promotesFrom": "nowhere"}), "/promotesFrom", "environment_unknown"),
         ("putEnvironment", json!({"hosts": ["a b"]}), "/hosts/0", "host_invalid"),
         ("putEnvironment", json!({"timeouts": {"connectMs": 1e300}}), "/timeouts/connectMs", ""),
@@ -290,13 +289,50 @@ fn unsound() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     ]
 }
 
+/// The same for texts that are too long, and for lists in the place of objects, at any depth.
+fn long_texts_and_lists() -> Vec<(&'static str, Value, &'static str, &'static str)> {
+    let described = |key: &str, text: &str| {
+        let mut release = json!({"id": "r", "version": "1", "upstreams": [{"url": "http://x"}]});
+        release[key] = text.into();
+        release
+    };
+    vec![
+        ("updateApp", json!({"description": "a".repeat(2_001)}), "/description", "out_of_range"),
+        ("createApp", json!({"name": "api", "description": "a".repeat(2_001)}), "/description", "out_of_range"),
+        ("putEnvironment", json!({"description": "a".repeat(2_001)}), "/description", "out_of_range"),
+        ("createFlag", json!({"key": "f", "description": "a".repeat(2_001)}), "/description", "out_of_range"),
+        ("updateFlag", json!({"description": "a\0"}), "/description", "text_invalid"),
+        (
+            "putSegment",
+            json!({"description": "a".repeat(2_001), "when": {"attr": "a", "op": "exists"}}),
+            "/description",
+            "out_of_range",
+        ),
+        ("createRelease", described("description", &"a".repeat(2_001)), "/description", "out_of_range"),
+        ("createRelease", described("rollbackPlan", &"a".repeat(257)), "/rollbackPlan", "limit_exceeded"),
+        ("createRelease", described("commit", &"a".repeat(257)), "/commit", "limit_exceeded"),
+        ("updateFlag", json!({"salt": "a".repeat(257)}), "/salt", "limit_exceeded"),
+        ("putEnvironment", json!({"timeouts": [1, 2, 3]}), "/timeouts", "type_mismatch"),
+        ("putTargeting", json!({"rules": [["r", {"segment": "staff"}, "on"]]}), "/rules/0", "type_mismatch"),
+        ("putTargeting", json!({"fallthrough": ["on"]}), "/fallthrough", "type_mismatch"),
+        (
+            "createRelease",
+            json!({"id": "r", "version": "1", "upstreams": [["http://x"]]}),
+            "/upstreams/0",
+            "type_mismatch",
+        ),
+        ("putTraffic", json!({"slots": ["web-1", "web-2"]}), "/slots", "type_mismatch"),
+        ("createToken", json!({"name": "t", "scopes": [["web", "*", "viewer"]]}), "/scopes/0", "type_mismatch"),
+    ]
+}
+
 #[test]
 fn what_a_body_says_wrongly_has_its_place() {
     let plane = patient_shop();
     let before = state(&plane);
     let writes = writes();
     let mut wrong = Vec::new();
-    for (id, body, pointer, code) in unsound() {
+    for (id, body, pointer, code) in unsound().into_iter().chain(long_texts_and_lists()) {
         let write = writes.iter().find(|write| write.id == id).expect("a write");
         let answer = to(&plane, write, "").json(Some(body.clone())).send();
         let what = format!("{body:.200} to {id}");
@@ -373,6 +409,8 @@ fn a_spoilt_manifest_says_the_line() {
         format!("app: web\nx: {}\n", "[".repeat(10_000)),
         "app: web\napp: web\n".to_owned(),
         "app: web\n---\napp: web\n".to_owned(),
+        "app: false\n".to_owned(),
+        "{\"app\": true, \"environments\": {}}".to_owned(),
         "%YAML 9.9\n---\napp: !!python/object:x {}\n".to_owned(),
         "\0".to_owned(),
     ];

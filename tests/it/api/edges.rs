@@ -90,6 +90,36 @@ fn an_edge_that_does_not_answer_is_named() {
 }
 
 #[test]
+fn nobody_stands_for_an_edge_of_another_token() {
+    let plane = shop();
+    let connect = |token: &str, boot: &str| {
+        let path = format!("/edge/v1/snapshots?edge=e1&boot={boot}&kind=gateway&version=1&engine=native");
+        let mut stream = plane.request("GET", &path).token(token).stream();
+        let welcome = stream.until("welcome").json(0);
+        stream.until("current");
+        (stream, welcome["connection"].as_str().expect("a name").to_owned())
+    };
+    let (own, foreign) = (plane.token("web", "production", "edge"), plane.token("web", "staging", "edge"));
+    // It may still serve, although its connection broke.
+    drop(connect(&own, "b1"));
+    let posers = ["b1", "b2"].map(|boot| connect(&foreign, boot));
+    for (_, connection) in &posers {
+        let acks = ["production", "staging", "nowhere"].map(|environment| {
+            json!({"app": "web", "environment": environment, "number": 9, "engine": "native", "appliedUs": 1})
+        });
+        let body = json!({"edge": "e1", "connection": connection, "acks": acks, "leaving": true});
+        assert_eq!(plane.request("POST", "/edge/v1/acks").token(&foreign).json(Some(body)).send().status, 204);
+    }
+    let body = json!({"reason": "test", "to": "web-2", "waitMs": 300});
+    let answer = plane.ask("POST", &format!("{PRODUCTION}/rollback"), Some(body));
+    assert_eq!((answer.status, &answer.body["missing"][0]["id"]), (202, &json!("e1")), "{answer:?}");
+    assert_eq!((&answer.body["missing"][0]["number"], &answer.body["acknowledged"]), (&Value::Null, &json!(0)));
+    let edges = plane.admin().control().hub.edges();
+    let kept: Vec<usize> = edges.iter().map(|edge| edge.runs.len()).collect();
+    assert_eq!(kept.iter().max(), Some(&1), "only what it was given is kept: {kept:?}");
+}
+
+#[test]
 fn a_report_counts_once() {
     let plane = shop();
     let edge = Edge::connect(&plane, "e1", None);

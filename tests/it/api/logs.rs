@@ -1,19 +1,17 @@
 //! Logs of a busy control plane and of a gateway that follows it, at their most talkative: no secret, nothing of a
 //! client, and no field that is not agreed.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
-use admin::token::TokenText;
 use serde_json::{Value, json};
 use tests::admin::{Answer, Request};
 
 use super::{PRODUCTION, SHOP};
 use crate::live::Origin;
-use crate::rig::eventually;
+use crate::rig::{eventually, get};
 use crate::running::Process;
+use crate::running::plane::PlaneProcess;
 
 /// What clients send and no log says. Each is a word of its own, so that finding it is no accident.
 const CLIENTS: [&str; 11] = [
@@ -30,58 +28,25 @@ const CLIENTS: [&str; 11] = [
     "203.0.113.77",
 ];
 
-/// A control plane as a process.
-struct Plane {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    address: SocketAddr,
-    root: String,
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// A control plane as a process, asked by clients that tell too much.
+struct Plane(PlaneProcess);
 
 impl Plane {
-    fn start(folder: &Path) -> Self {
-        let root = TokenText::mint().expose().to_owned();
-        let program = tests::binary::bascule().with_file_name("control-plane");
-        let log = std::fs::File::create(folder.join("control-plane.log")).expect("creatable");
-        let mut command = Command::new(program);
-        command.arg(folder).env("BASCULE_BOOTSTRAP_ADMIN_TOKEN", &root).env("BASCULE_LOG_LEVEL", "trace");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out).read_line(&mut line).expect("readable");
-        let address = line.trim().parse().unwrap_or_else(|_| panic!("no address: {line:?}"));
-        let stdin = child.stdin.take();
-        Self { child, stdin, address, root }
-    }
-
     fn request(&self, method: &str, path: &str) -> Request {
-        Request::new(self.address, method, path)
+        Request::new(self.0.address, method, path)
             .header("cookie", "__Host-session=canary-cookie")
             .header("x-forwarded-for", "203.0.113.77")
             .header("x-canary", "canary-header")
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
-        self.request(method, path).token(&self.root).json(body).send()
+        self.request(method, path).token(&self.0.root).json(body).send()
     }
 
     fn token(&self, app: &str, role: &str) -> String {
         let scopes = json!([{"app": app, "environment": "production", "role": role}]);
         let made = self.ask("POST", "/api/v1/tokens", Some(json!({"name": role, "scopes": scopes})));
         made.body["secret"].as_str().unwrap_or_else(|| panic!("{made:?}")).to_owned()
-    }
-
-    /// Ends it in the ordinary way.
-    fn end(mut self) {
-        drop(self.stdin.take());
-        assert!(self.child.wait().expect("it ends").success());
     }
 }
 
@@ -105,7 +70,7 @@ fn keep_busy(plane: &Plane, ofrep: &str) {
         ("PATCH", "/api/v1/apps/web?reason=canary-reason".to_owned(), Some(json!({"description": "canary-body"}))),
         ("POST", format!("{PRODUCTION}/rollback"), Some(json!({"reason": "canary-reason", "to": "web-2"}))),
     ] {
-        let request = plane.request(method, &path).token(&plane.root).header("if-match", "*");
+        let request = plane.request(method, &path).token(&plane.0.root).header("if-match", "*");
         let answer = request.json(body).send();
         assert!(answer.status < 500, "{answer:?}");
     }
@@ -113,7 +78,7 @@ fn keep_busy(plane: &Plane, ofrep: &str) {
     let answer = plane.request("POST", "/ofrep/v1/evaluate/flags").token(ofrep).json(Some(body)).send();
     assert_eq!(answer.status, 200, "{answer:?}");
     // Bytes that are no request at all.
-    let mut stream = TcpStream::connect(plane.address).expect("it listens");
+    let mut stream = TcpStream::connect(plane.0.address).expect("it listens");
     stream.write_all(b"GET / HTTP/1.1\r\nx canary-header\r\n\r\n").expect("writable");
     let _ = stream.read_to_end(&mut Vec::new());
 }
@@ -161,15 +126,15 @@ fn look(log: &str, canaries: &[String]) -> Vec<String> {
 fn no_secret_and_nothing_of_a_client_is_in_any_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let origin = Origin::start("blue");
-    let plane = Plane::start(folder.path());
+    let plane = Plane(PlaneProcess::start(folder.path(), "trace"));
     let shop = SHOP.replace("127.0.0.1:7001", &origin.address.to_string()).replace("[shop.example]", "[127.0.0.1]");
-    let applied = plane.request("PUT", "/api/v1/apply").token(&plane.root).body("application/yaml", &shop).send();
+    let applied = plane.request("PUT", "/api/v1/apply").token(&plane.0.root).body("application/yaml", &shop).send();
     assert_eq!(applied.status, 200, "{applied:?}");
     let (edge, ofrep) = (plane.token("web", "edge"), plane.token("web", "ofrep"));
     let token = folder.path().join("token");
     std::fs::write(&token, &edge).expect("writable");
     let (token, state) = (token.display().to_string(), folder.path().join("edge").display().to_string());
-    let url = format!("http://{}", plane.address);
+    let url = format!("http://{}", plane.0.address);
     let source = ["--admin", &url, "--token-file", &token, "--state-dir", &state];
     let access = folder.path().join("access.log").display().to_string();
     let settings = [("LOG_LEVEL", "debug"), ("ACCESS_LOG", access.as_str())];
@@ -179,15 +144,19 @@ fn no_secret_and_nothing_of_a_client_is_in_any_log() {
     visit(&gateway, &ofrep);
     keep_busy(&plane, &ofrep);
     visit(&gateway, &ofrep);
+    let metrics = [plane.request("GET", "/metrics").send().text, get(gateway.ops, "/metrics").body];
     gateway.signal("-TERM");
     let (code, gateway_log) = gateway.end();
     assert_eq!(code, Some(0), "{gateway_log}");
     let mut canaries: Vec<String> = CLIENTS.map(str::to_owned).to_vec();
-    canaries.extend([plane.root.clone(), edge, ofrep]);
-    plane.end();
+    canaries.extend([plane.0.root.clone(), edge, ofrep]);
+    plane.0.end();
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("text");
     let plane_log = read("control-plane.log");
     assert!(plane_log.contains("\"changed\"") && plane_log.contains("\"level\":\"debug\""), "{plane_log}");
+    for (text, canary) in metrics.iter().flat_map(|text| canaries.iter().map(move |canary| (text, canary))) {
+        assert!(text.contains("bascule_") && !text.contains(canary), "{canary} is in the metrics: {text}");
+    }
     for (name, log) in [("control plane", plane_log), ("gateway", gateway_log), ("access", read("access.log"))] {
         let wrong = look(&log, &canaries);
         assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n"));

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use sqlx::Connection as _;
+
 use super::{PRODUCTION, faults, shop};
 
 #[test]
@@ -154,4 +156,22 @@ fn targeting_is_copied_from_where_releases_come_from() {
     assert_eq!((&targeting.body["fallthrough"], targeting.body.get("rules")), (&json!({"serve": "on"}), None));
     let audit = plane.ask("GET", "/api/v1/audit?operation=copyTargeting", None);
     assert_eq!(audit.body["items"][0]["reason"], "it works in staging");
+}
+
+#[test]
+fn what_nobody_could_have_written_is_an_error_of_ours_and_not_one_to_wait_for() {
+    let plane = shop();
+    let database = plane.path().join("bascule.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("opens");
+        sqlx::raw_sql("DELETE FROM audit_head").execute(&mut connection).await.expect("done");
+        connection.close().await.expect("closed");
+    });
+    let refused = plane.ask("POST", "/api/v1/apps", Some(json!({"name": "api"})));
+    assert_eq!((refused.status, refused.body["code"].as_str()), (500, Some("internal")), "{refused:?}");
+    assert_eq!(refused.header("retry-after"), None, "{refused:?}");
+    assert!(!refused.text.contains("audit"), "what is damaged is for the log: {refused:?}");
+    assert_eq!(plane.ask("GET", "/api/v1/apps/web", None).status, 200, "reading goes on");
 }

@@ -93,11 +93,12 @@ fn an_edge_whose_control_plane_ends_is_expected_until_it_is_elsewhere() {
     let edge = Edge::connect(&two, "moves", None);
     eventually("the one knows of it", || seen(&one, "moves"), |edge| edge["connected"] == true);
     two.stop();
-    drop(edge);
+    let token = edge.token;
+    drop(edge.stream);
     eventually("the one knows that it lost it", || seen(&one, "moves"), |edge| edge["connected"] == false);
     let answer = roll_back(&one, 200);
     assert_eq!(states(&answer), [("moves".to_owned(), "disconnected".to_owned())], "{answer:?}");
-    let edge = Edge::connect(&one, "moves", None);
+    let edge = Edge::connect_as(&one, "moves", None, token);
     assert_eq!(edge.acknowledge(&one, "production", 3), 204);
     let seen = seen(&one, "moves");
     assert_eq!((&seen["connected"], &seen["environments"][0]["number"]), (&json!(true), &json!(3)), "{seen}");
@@ -111,13 +112,13 @@ fn after_a_restart_a_rollback_waits_for_the_edges_of_before() {
     let edge = Edge::connect(&plane, "e1", None);
     assert_eq!(edge.acknowledge(&plane, "production", 2), 204);
     let folder = plane.stop();
-    drop(edge);
+    let token = edge.token;
+    drop(edge.stream);
     let database = Location::Sqlite(folder.path().join("bascule.db"));
     let plane = ControlPlane::start_in(folder, database, loopback());
     let answer = roll_back(&plane, 200);
     assert_eq!((answer.status, states(&answer)), (202, vec![("e1".to_owned(), "disconnected".to_owned())]));
-    // Another process of the same edge has taken its place.
-    let edge = Edge::connect(&plane, "e1", None);
+    let edge = Edge::connect_as(&plane, "e1", None, token);
     assert_eq!(edge.acknowledge(&plane, "production", 3), 204);
     assert_eq!(seen(&plane, "e1")["environments"][0]["lag"], 0);
 }

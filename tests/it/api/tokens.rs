@@ -1,6 +1,9 @@
 //! Tokens: who may do what, and what is left of them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use tests::admin::{ControlPlane, Stream};
 
 use super::{PRODUCTION, shop};
 
@@ -20,10 +23,32 @@ fn a_revoked_token_is_refused_at_once() {
     assert_eq!(ask(), 401);
 }
 
+/// A token with one role everywhere in `web`, which may end soon; its id and its text.
+fn minted(plane: &ControlPlane, role: &str, expires_at: Option<&str>) -> (String, String) {
+    let scopes = json!([{"app": "web", "environment": "production", "role": role}]);
+    let mut body = json!({"name": role, "scopes": scopes});
+    if let Some(at) = expires_at {
+        body["expiresAt"] = at.into();
+    }
+    let request = plane.request("POST", "/api/v1/tokens").token(plane.root());
+    let made = request.header("idempotency-key", &format!("{role}-{expires_at:?}")).json(Some(body)).send();
+    let text = |name: &str| made.body[name].as_str().unwrap_or_else(|| panic!("{made:?}")).to_owned();
+    (text("id"), text("secret"))
+}
+
 #[test]
 fn no_token_text_is_in_the_database() {
     let plane = shop();
-    let token = plane.token("web", "*", "editor");
+    let roles = ["viewer", "editor", "operator", "admin", "edge", "ofrep", "ofrep-client"];
+    let mut secrets: Vec<String> = roles.iter().map(|role| minted(&plane, role, None).1).collect();
+    for secret in &secrets {
+        // Used, so that whatever is kept of a use is there too.
+        let _ = plane.request("GET", "/api/v1/apps").token(secret).send();
+    }
+    secrets.push(plane.root().to_owned());
+    // The key that snapshots are signed with is a secret of another place.
+    let key = std::fs::read_to_string(plane.path().join("state/signing.key")).expect("the key");
+    secrets.push(key.trim().to_owned());
     let folder = plane.path().to_owned();
     let mut read = 0;
     for entry in std::fs::read_dir(&folder).expect("the folder") {
@@ -31,13 +56,47 @@ fn no_token_text_is_in_the_database() {
         if path.is_file() {
             let bytes = std::fs::read(&path).expect("readable");
             read += bytes.len();
-            for secret in [token.as_str(), plane.root()] {
+            for secret in &secrets {
+                assert!(secret.len() > 40, "a secret");
                 let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
                 assert!(!found, "{}", path.display());
             }
         }
     }
     assert!(read > 10_000, "the database was looked at");
+}
+
+/// What is left of a stream until it ends, and how long that takes.
+fn end_of(mut stream: Stream) -> Duration {
+    let since = Instant::now();
+    while stream.event().is_some() {}
+    since.elapsed()
+}
+
+#[test]
+fn streams_end_when_their_token_is_revoked_or_expires() {
+    let plane = shop();
+    let hello = "/edge/v1/snapshots?edge=e1&boot=b1&kind=gateway&version=0.1.0&engine=native";
+    for (role, path) in [("edge", hello), ("viewer", "/api/v1/events"), ("ofrep", "")] {
+        for expires in [false, true] {
+            let soon = admin::ids::rfc3339(admin::ids::now_ms() + 2_000);
+            let (id, secret) = minted(&plane, role, expires.then_some(soon.as_str()));
+            let with = |path: &str| plane.request("GET", path).token(&secret);
+            let ticket = || {
+                let bulk = plane.request("POST", "/ofrep/v1/evaluate/flags").token(&secret);
+                let bulk = bulk.json(Some(json!({"context": {"targetingKey": "u"}}))).send();
+                bulk.body["eventStreams"][0]["endpoint"]["requestUri"].as_str().expect("a stream").to_owned()
+            };
+            let open = if path.is_empty() { plane.request("GET", &ticket()).stream() } else { with(path).stream() };
+            if !expires {
+                assert_eq!(plane.ask("DELETE", &format!("/api/v1/tokens/{id}"), None).status, 204);
+            }
+            let after = end_of(open);
+            // Milliseconds after a revocation, seconds after an expiry; a stream that does not end is read for 20.
+            assert!(after < Duration::from_secs(15), "{role}, expires {expires}: {after:?}");
+            assert_eq!(with("/api/v1/apps").send().status, 401);
+        }
+    }
 }
 
 #[test]
@@ -109,4 +168,41 @@ fn wrong_tokens_from_one_address_are_few_and_lock_nobody_out() {
     assert!(refused.header("retry-after").is_some());
     let right = (ask("/ofrep/v1/evaluate/flags", &token).status, plane.ask("GET", "/api/v1/apps", None).status);
     assert_eq!(right, (200, 200), "nobody is locked out by somebody else's wrong tokens");
+}
+
+#[test]
+fn an_address_is_the_one_of_the_connection_whatever_a_header_says() {
+    let plane = shop();
+    let wrong = admin::token::TokenText::mint();
+    let ask = |n: usize| {
+        let request = plane.request("GET", "/api/v1/apps").token(wrong.expose());
+        let forged = format!("203.0.113.{n}");
+        let request = request.header("x-forwarded-for", &forged).header("x-real-ip", &forged);
+        let request = request.header("forwarded", &format!("for={forged}")).header("cf-connecting-ip", &forged);
+        request.send().status
+    };
+    let statuses: Vec<u16> = (0..25).map(ask).collect();
+    assert_eq!((statuses[0], statuses[24]), (401, 429), "{statuses:?}");
+}
+
+#[test]
+fn wrong_tickets_count_like_wrong_tokens() {
+    let plane = shop();
+    let token = plane.token("web", "production", "ofrep");
+    let bulk = || plane.request("POST", "/ofrep/v1/evaluate/flags").token(&token).json(Some(json!({}))).send();
+    let uri = bulk().body["eventStreams"][0]["endpoint"]["requestUri"].as_str().expect("a stream").to_owned();
+    let (unsigned, _) = uri.rsplit_once('.').expect("a signature");
+    let at = uri.find("=e1.").expect("a ticket") + "=e1.".len();
+    let flipped = if uri[at..].starts_with('0') { "1" } else { "0" };
+    let unknown = format!("{}{flipped}{}", &uri[..at], &uri[at + 1..]);
+    let forged = [format!("{unsigned}.{}", "0".repeat(32)), unknown, "/ofrep/v1/events?ticket=e1.x".to_owned()];
+    let ask = |path: &str| plane.request("GET", path).send();
+    assert_eq!((0..25).map(|_| ask("/ofrep/v1/events").status).max(), Some(401), "no ticket is no wrong one");
+    let statuses: Vec<u16> = (0..25).map(|n| ask(&forged[n % 3]).status).collect();
+    assert_eq!((statuses[0], statuses[1], statuses[2], statuses[24]), (401, 401, 401, 429), "{statuses:?}");
+    assert!(ask(&forged[0]).header("retry-after").is_some());
+    // The same count as that of tokens, and nobody is locked out.
+    let wrong = admin::token::TokenText::mint();
+    assert_eq!(plane.request("GET", "/api/v1/apps").token(wrong.expose()).send().status, 429);
+    assert_eq!((bulk().status, plane.request("GET", &uri).status()), (200, 200));
 }

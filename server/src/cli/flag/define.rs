@@ -13,7 +13,7 @@ use crate::cli::{
 
 /// Arguments of `flag create`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Create {
+pub(in crate::cli) struct Create {
     /// Its key
     key: String,
     /// What its values are
@@ -51,7 +51,7 @@ enum Type {
 
 /// Arguments of `flag archive`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Archive {
+pub(in crate::cli) struct Archive {
     /// The flag
     key: String,
     /// Take it back

@@ -11,7 +11,7 @@ use crate::cli::{
 /// Arguments of `flag set`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["serve", "split"]))]
-pub(super) struct Set {
+pub(in crate::cli) struct Set {
     /// The flag
     key: String,
     /// The environment
@@ -35,7 +35,7 @@ pub(super) struct Set {
 
 /// Arguments of `flag enable` and `flag disable`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Switch {
+pub(in crate::cli) struct Switch {
     /// The flag
     key: String,
     /// The environment

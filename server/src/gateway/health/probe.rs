@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{ReleaseKey, UpstreamHealth};
+use crate::gateway::upstream::connect::check_reach;
 
 /// Between two probes when the snapshot names no interval.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
@@ -226,6 +227,7 @@ async fn exchange(target: &Target, tls: &Arc<rustls::ClientConfig>) -> Result<St
     let secure = base.scheme_str() == Some("https");
     let port = base.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await.map_err(ProbeError::Connect)?;
+    check_reach(&stream).map_err(ProbeError::Connect)?;
     if !secure {
         return ask(stream, &base, target).await;
     }

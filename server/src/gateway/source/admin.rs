@@ -33,7 +33,7 @@ use stream::Follower;
 
 mod acks;
 mod apply;
-mod backoff;
+pub mod backoff;
 mod caught;
 mod identity;
 mod inbox;

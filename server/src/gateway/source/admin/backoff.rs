@@ -1,18 +1,44 @@
 //! When to connect again: at a random moment below a ceiling that doubles ("full jitter").
 //!
 //! Edges that lose a control plane lose it together. What spreads their return is that each draws its moment from the
-//! whole interval, not from a band at its end.
+//! whole interval, not from a band at its end. What a control plane asks for is kept to, and the random moment is added to
+//! it: those who were told the same come back spread too.
 
 use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
 
 /// The ceiling after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
 /// No ceiling is higher.
 const CAP: Duration = Duration::from_secs(15);
+/// No control plane keeps an edge away for longer.
+const MAX_WAIT: Duration = Duration::from_mins(5);
+
+/// What is known about when to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// As often as it failed says.
+    Backoff,
+    /// Not before this is over.
+    AtLeast(Duration),
+    /// Some time within this.
+    Within(Duration),
+}
+
+impl Wait {
+    /// What an answer that is no stream says about it: a server that has too much to do may name a time.
+    pub fn of_refusal(status: StatusCode, headers: &HeaderMap) -> Self {
+        let may_say_when = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let said = headers.get(header::RETRY_AFTER).filter(|_| may_say_when);
+        let seconds = said.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        seconds.map_or(Self::Backoff, |seconds| Self::AtLeast(Duration::from_secs(seconds)))
+    }
+}
 
 /// Failures in a row.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
@@ -24,8 +50,19 @@ impl Backoff {
         spread(ceiling, random)
     }
 
+    /// The pause before the next attempt after this one.
+    pub fn next_attempt(&mut self, wait: Wait) -> Duration {
+        let own = self.pause(random());
+        match wait {
+            Wait::Backoff => own,
+            Wait::AtLeast(time) => time.min(MAX_WAIT) + own,
+            // A control plane that says nothing but goodbye is not asked in a loop.
+            Wait::Within(time) => spread(time.min(MAX_WAIT), random()).max(own),
+        }
+    }
+
     /// The last attempt was a good one.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
@@ -86,6 +123,26 @@ mod tests {
             assert!(tenths.iter().all(|count| *count <= 50), "attempt {attempt}: {tenths:?}");
             assert!(tenths.iter().filter(|count| **count > 0).count() >= 9, "attempt {attempt}: {tenths:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_asks_for_is_kept_to_and_spread() {
+        let headers = |text: &str| HeaderMap::from_iter([(header::RETRY_AFTER, text.parse().expect("a value"))]);
+        let (busy, many) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS);
+        for status in [busy, many] {
+            assert_eq!(Wait::of_refusal(status, &headers("7")), Wait::AtLeast(Duration::from_secs(7)));
+            assert_eq!(Wait::of_refusal(status, &headers("soon")), Wait::Backoff);
+            assert_eq!(Wait::of_refusal(status, &HeaderMap::new()), Wait::Backoff);
+        }
+        assert_eq!(Wait::of_refusal(StatusCode::UNAUTHORIZED, &headers("7")), Wait::Backoff);
+        let pauses: Vec<_> =
+            (0..20).map(|_| Backoff::default().next_attempt(Wait::AtLeast(Duration::from_secs(7)))).collect();
+        assert!(pauses.iter().all(|pause| (7_000..7_250).contains(&pause.as_millis())), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{pauses:?}");
+        let for_ever = Backoff::default().next_attempt(Wait::AtLeast(Duration::from_secs(u64::MAX)));
+        assert!(for_ever <= MAX_WAIT + FIRST, "{for_ever:?}");
+        let within = Backoff::default().next_attempt(Wait::Within(Duration::from_secs(2)));
+        assert!(within < Duration::from_secs(2), "{within:?}");
     }
 
     #[test]

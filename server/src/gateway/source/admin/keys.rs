@@ -162,6 +162,48 @@ mod tests {
     }
 
     #[test]
+    fn no_bit_of_a_signed_snapshot_can_be_another_one() {
+        let keyring = Keyring::new(&[pair(1).1], None);
+        let document = br#"{"app": "web", "environment": "production", "number": 7}"#;
+        let head = signed(1, &"ab".repeat(32), document);
+        assert_eq!(keyring.verify(&head, document), Ok(()));
+        let flip = |bytes: &[u8], bit: usize| {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            flipped
+        };
+        for bit in 0..8 * document.len() {
+            assert!(keyring.verify(&head, &flip(document, bit)).is_err(), "bit {bit} of the document");
+        }
+        for length in 0..document.len() {
+            assert!(keyring.verify(&head, &document[..length]).is_err(), "{length} bytes of the document");
+        }
+        let signature = hex::decode::<64>(&head.signature).expect("64 bytes");
+        for bit in 0..8 * signature.len() {
+            let signature = hex::encode(&flip(&signature, bit));
+            assert!(keyring.verify(&SnapshotHead { signature, ..head.clone() }, document).is_err(), "bit {bit}");
+        }
+        for bit in 0..8 * head.previous.len() {
+            let Ok(previous) = String::from_utf8(flip(head.previous.as_bytes(), bit)) else { continue };
+            assert!(keyring.verify(&SnapshotHead { previous, ..head.clone() }, document).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn two_pinned_keys_count_while_one_replaces_the_other() {
+        let keyring = Keyring::new(&[pair(1).1, pair(2).1], None);
+        for seed in [1, 2] {
+            assert!(keyring.greet(&[offered(seed)]), "{seed}");
+            assert_eq!(keyring.verify(&signed(seed, "", b"{}"), b"{}"), Ok(()), "{seed}");
+        }
+        assert!(!keyring.greet(&[offered(3)]));
+        assert!(matches!(keyring.verify(&signed(3, "", b"{}"), b"{}"), Err(Untrusted::Key(_))));
+        // The key that a head names does not stand for another one that is pinned too.
+        let mixed = SnapshotHead { key_id: offered(2).id, ..signed(1, "", b"{}") };
+        assert_eq!(keyring.verify(&mixed, b"{}"), Err(Untrusted::Signature));
+    }
+
+    #[test]
     fn a_line_end_in_the_digest_before_does_not_make_another_document_of_the_same_signature() {
         let keyring = Keyring::new(&[pair(1).1], None);
         let head = signed(1, "", b"ab\n{}");

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::Link;
 use super::acks::Outbox;
-use super::backoff::{Backoff, random, spread};
+use super::backoff::{Backoff, Wait};
 use super::caught::{Panicked, caught};
 use super::inbox::{Arrived, Inbox, Waiting};
 use super::keys::Keyring;
@@ -37,24 +37,12 @@ const MISSED: u32 = 3;
 /// What a control plane may ask for.
 const HEARTBEAT_MS: std::ops::RangeInclusive<u64> = 20..=120_000;
 const REPORT_MS: std::ops::RangeInclusive<u64> = 20..=300_000;
-/// No control plane keeps an edge away for longer.
-const MAX_WAIT: Duration = Duration::from_mins(5);
 
 /// Why there is no stream, and when to try again.
 #[derive(Debug)]
 struct Lost {
     reason: String,
     wait: Wait,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Wait {
-    /// As often as it failed says.
-    Backoff,
-    /// Not before this is over.
-    AtLeast(Duration),
-    /// Some time within this.
-    Within(Duration),
 }
 
 impl Lost {
@@ -109,13 +97,7 @@ impl Follower {
                 plane.reconnects += 1;
                 plane.lost(&reason)
             });
-            let own = self.backoff.pause(random());
-            let pause = match wait {
-                Wait::Backoff => own,
-                Wait::AtLeast(time) => time.min(MAX_WAIT) + own,
-                // A control plane that says nothing but goodbye is not asked in a loop.
-                Wait::Within(time) => spread(time.min(MAX_WAIT), random()).max(own),
-            };
+            let pause = self.backoff.next_attempt(wait);
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             if is_news {
                 tracing::warn!(reason, pause_ms, "the control plane is away: what runs goes on");
@@ -287,13 +269,7 @@ impl Follower {
 fn accept(answer: Response<Incoming>) -> Result<Incoming, Lost> {
     let status = answer.status();
     if status != StatusCode::OK {
-        let may_say_when = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        let retry =
-            answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let wait = match retry {
-            Some(seconds) if may_say_when => Wait::AtLeast(Duration::from_secs(seconds)),
-            _ => Wait::Backoff,
-        };
+        let wait = Wait::of_refusal(status, answer.headers());
         return Err(Lost { reason: format!("it answered {}", status.as_u16()), wait });
     }
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
