@@ -1,16 +1,21 @@
-//! What each event makes of a state. Invariant: taking traffic back is refused only where it is under way or the rollout has
-//! ended, and from there ticks alone lead to an end.
+//! What each event makes of a state. Invariants: taking traffic back is refused only where it is under way or the rollout
+//! has ended, and from there ticks alone lead to an end; the machine goes forward through `settle` alone.
+
+mod back;
+mod people;
+mod words;
 
 use verdict::{FULL_WEIGHT, HoldReason, Verdict};
 
-use crate::plan::{Inconclusive, Ms, Plan, Superseding};
-use crate::state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Transition, Why};
+use self::words::{denied, span, without_stop};
+use crate::plan::Plan;
+use crate::state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
+use crate::template::{Inconclusive, Ms};
 
-/// How often edges are told to take traffic back before a person is paged.
-const MOST_ASKED: u8 = 3;
-
-/// The next phase, what to do, and why; `None` = nothing changes.
-type Next = Option<(Phase, Vec<Effect>, String)>;
+/// The next phase, what to do, and why.
+type Done = (Phase, Vec<Effect>, String);
+/// `None` = nothing is decided.
+type Next = Option<Done>;
 
 impl State {
     /// What an event makes of this state.
@@ -23,43 +28,46 @@ impl State {
         }
         self.seen = self.seen.max(now);
         let from = self.phase.name();
+        let by = author(&event);
         let next = self.next(event, plan)?;
         let changed = next.is_some();
         let (phase, effects, sentence) =
             next.unwrap_or_else(|| (self.phase.clone(), Vec::new(), format!("Nothing changes: still {from}.")));
-        let transition = Transition { from: from.into(), to: phase.name().into(), at: self.seen, sentence, changed };
+        let grounds = self.latest.clone();
+        // What one place has shown says nothing about the next.
+        if effects.contains(&Effect::BeginStep) {
+            self.latest = None;
+        }
+        let transition =
+            Transition { from: from.into(), to: phase.name().into(), at: self.seen, by, sentence, grounds, changed };
         self.phase = phase;
         Ok((self, effects, transition))
     }
 
     fn next(&mut self, event: Event, plan: &Plan) -> Result<Next, Refused> {
         match event {
-            Event::Tick => return Ok(self.tick(plan)),
-            Event::Freeze { name } => self.frozen = Some(name),
-            Event::Thaw => {
-                self.frozen = None;
-                return Ok(self.settle(plan));
+            Event::Tick => Ok(self.tick(plan)),
+            Event::Freeze { name } => Ok(self.freeze(name)),
+            Event::Thaw => Ok(self.thaw(plan)),
+            Event::Acknowledged => self.acknowledged().map(Some),
+            Event::Verified { good, detail } => self.verified(good, detail).map(Some),
+            event if self.phase.is_taking_back() => Self::while_taking_back(&event),
+            Event::RollBack { by, why } => Ok(Some(self.back(Why::Said(why), by, End::RolledBack))),
+            Event::Abort { by, why } => Ok(Some(self.back(Why::Said(why), by, End::Aborted))),
+            Event::Supersede { release, .. } => self.superseded(release, plan).map(Some),
+            Event::Start { by, machine_rollbacks } => self.start(&by, machine_rollbacks, plan).map(Some),
+            Event::Judged { grounds } => {
+                let verdict = grounds.verdict.clone();
+                self.latest = Some(grounds);
+                Ok(self.judged(verdict, plan))
             }
-            Event::Acknowledged => return self.acknowledged().map(Some),
-            Event::Verified { good, detail } => return self.verified(good, detail).map(Some),
-            event if self.is_taking_back() => return Self::while_taking_back(&event),
-            Event::RollBack { by, why } => return Ok(Some(self.back(Why::Person(why), by, End::RolledBack))),
-            Event::Abort { by, why } => return Ok(Some(self.back(Why::Person(why), by, End::Aborted))),
-            Event::Supersede { release } => return self.superseded(release, plan).map(Some),
-            Event::Start { by, machine_rollbacks } => return self.start(&by, machine_rollbacks, plan).map(Some),
-            Event::Judged { verdict, evidence } => return Ok(self.judged(verdict, evidence, plan)),
-            Event::Gate { at, name, passed, detail } => return Ok(self.gate(at, name, passed, &detail, plan)),
-            Event::Alarm { detail, stable_too } => return Ok(self.alarm(detail, stable_too)),
-            Event::Approve { by } => return self.approve(&by, plan).map(Some),
-            Event::Pause { by } => return self.pause(by).map(Some),
-            Event::Resume { by } => return self.resume(&by, plan).map(Some),
-            Event::Promote { by, full } => return self.promote(&by, full, plan).map(Some),
+            Event::Gate { at, name, passed, detail } => Ok(self.gate(at, &name, passed, &detail, plan)),
+            Event::Alarm { detail, stable_too } => Ok(self.alarm(detail, stable_too)),
+            Event::Approve { by } => self.approve(&by, plan).map(Some),
+            Event::Pause { by } => self.pause(by).map(Some),
+            Event::Resume { by } => self.resume(&by, plan).map(Some),
+            Event::Promote { by, full } => self.promote(&by, full, plan).map(Some),
         }
-        Ok(None)
-    }
-
-    fn is_taking_back(&self) -> bool {
-        matches!(self.phase, Phase::RollingBack { .. } | Phase::Verifying { .. })
     }
 
     /// Evidence and alarms may still arrive; people are told that nothing is left to decide.
@@ -70,7 +78,22 @@ impl State {
         }
     }
 
-    fn start(&self, by: &By, machine_rollbacks: u32, plan: &Plan) -> Result<(Phase, Vec<Effect>, String), Refused> {
+    fn freeze(&mut self, name: String) -> Next {
+        if self.frozen.as_ref() == Some(&name) {
+            return None;
+        }
+        let sentence = format!("The freeze window {name} is in force: no step forward until it is over.");
+        self.frozen = Some(name);
+        Some((self.phase.clone(), Vec::new(), sentence))
+    }
+
+    fn thaw(&mut self, plan: &Plan) -> Next {
+        let name = self.frozen.take()?;
+        let settled = self.phase.stay().cloned().and_then(|stay| self.settle(&stay, plan));
+        Some(settled.unwrap_or_else(|| (self.phase.clone(), Vec::new(), format!("The freeze window {name} is over."))))
+    }
+
+    fn start(&mut self, by: &By, machine_rollbacks: u32, plan: &Plan) -> Result<Done, Refused> {
         if !matches!(self.phase, Phase::Pending { .. }) {
             return Err(Refused::NotNow);
         }
@@ -78,8 +101,9 @@ impl State {
         if machine_rollbacks >= 2 && *by == By::Machine {
             return Err(Refused::Quarantined);
         }
-        let place = if plan.preview { Place::Preview } else { Place::Step(Position { wave: 0, step: 0 }) };
-        Ok(self.enter(place, plan, &format!("{} started {}", who(by), plan.release)))
+        self.started_by = Some(by.clone());
+        let place = if plan.template.preview { Place::Preview } else { plan.after(Place::Preview) };
+        Ok(self.enter(place, plan, &format!("{} started {} against {}", by.name(), plan.release, plan.stable)))
     }
 
     fn thawed(&self) -> Result<(), Refused> {
@@ -87,127 +111,206 @@ impl State {
     }
 
     /// Goes to a place from its beginning. A weight that is there already is set again, which changes nothing.
-    fn enter(&self, place: Place, plan: &Plan, reason: &str) -> (Phase, Vec<Effect>, String) {
+    fn enter(&self, place: Place, plan: &Plan, reason: &str) -> Done {
         let since = self.seen;
+        let stay = Stay { place, since, passed: Vec::new(), ready: false };
         match place {
             Place::Preview => {
                 (Phase::Previewing { since }, Vec::new(), format!("{reason}: 0 %, by override links only."))
             }
             Place::Bake => {
-                let full = Effect::SetWeight { regions: Vec::new(), weight: FULL_WEIGHT };
-                let sentence = format!("{reason}: 100 % everywhere, judged for {} more.", span(plan.bake_ms));
-                (Phase::Baking { since }, vec![full, Effect::BeginStep], sentence)
+                let full = Effect::SetWeight { regions: plan.template.waves.concat(), rest: true, weight: FULL_WEIGHT };
+                let sentence = format!("{reason}: 100 % everywhere, judged for {} more.", span(plan.template.bake_ms));
+                (Phase::Baking(stay), vec![full, Effect::BeginStep], sentence)
             }
             Place::Step(at) => {
-                let Some(step) = plan.steps.get(at.step) else { return self.enter(Place::Bake, plan, reason) };
-                let regions = plan.waves.get(at.wave).cloned().unwrap_or_default();
+                let Some(step) = plan.step(place) else { return self.enter(Place::Bake, plan, reason) };
+                let regions = plan.template.waves.get(at.wave).cloned().unwrap_or_default();
                 let weight = step.millionths().unwrap_or(0);
+                let set = Effect::SetWeight { regions, rest: plan.is_last_wave(at), weight };
                 let gates = step.gates.iter().map(|name| Effect::RunGate { at, name: name.clone() });
-                let effects =
-                    [Effect::SetWeight { regions, weight }, Effect::BeginStep].into_iter().chain(gates).collect();
-                let (number, steps) = (at.step + 1, plan.steps.len());
-                let (wave, waves) = (at.wave + 1, plan.waves.len().max(1));
-                let (percent, hold) = (step.weight, span(step.hold_ms));
-                let sentence = format!(
-                    "{reason}: step {number} of {steps} in wave {wave} of {waves}, {percent} % for at least {hold}."
-                );
-                (Phase::Step { at, since, passed: Vec::new(), ready: None }, effects, sentence)
+                let effects = [set, Effect::BeginStep].into_iter().chain(gates).collect();
+                (Phase::Step(stay), effects, format!("{reason}: {}.", words::step(at, step, plan)))
             }
         }
     }
 
-    fn after(place: Place, plan: &Plan) -> Place {
-        match place {
-            Place::Preview => Place::Step(Position { wave: 0, step: 0 }),
-            Place::Step(at) if at.step + 1 < plan.steps.len() => Place::Step(Position { step: at.step + 1, ..at }),
-            Place::Step(at) if at.wave + 1 < plan.waves.len() => Place::Step(Position { wave: at.wave + 1, step: 0 }),
-            Place::Step(_) | Place::Bake => Place::Bake,
+    /// Ends the bake: the candidate is the active release.
+    fn finish(&self, reason: &str, plan: &Plan) -> Done {
+        let sentence = format!(
+            "{reason}: {} is the active release, {} is kept ready for {}.",
+            plan.release,
+            plan.stable,
+            span(plan.template.keep_warm_ms)
+        );
+        (Phase::KeepingWarm { since: self.seen }, vec![Effect::Promote], sentence)
+    }
+
+    /// Goes on from a stay.
+    fn leave(&self, stay: &Stay, plan: &Plan, reason: &str) -> Done {
+        match stay.place {
+            Place::Bake => self.finish(reason, plan),
+            place => self.enter(plan.after(place), plan, reason),
         }
     }
 
-    /// Leaves a step whose hold, gates and evidence are all there.
-    fn settle(&self, plan: &Plan) -> Next {
-        let Phase::Step { at, since, passed, ready: Some(evidence) } = &self.phase else { return None };
-        let step = plan.steps.get(at.step)?;
-        let early = self.seen < since.saturating_add(step.hold_ms);
-        if early || self.frozen.is_some() || !step.gates.iter().all(|gate| passed.contains(gate)) {
+    /// The one way in which the machine goes forward: the hold is over, the window is open, all gates passed, and the evidence
+    /// is good, or the plan does without when the time is up. Then an approval is asked for, where there has to be one.
+    fn settle(&self, stay: &Stay, plan: &Plan) -> Next {
+        let early = self.seen < stay.since.saturating_add(plan.hold(stay.place));
+        let over = self.seen >= self.created.saturating_add(plan.template.maximum_ms);
+        if early || over || self.frozen.is_some() || !plan.missing(stay).is_empty() || !self.is_shown(stay, plan) {
             return None;
         }
-        if step.approval {
-            let sentence = format!("{} % is done and a person must approve. {evidence}", step.weight);
+        if matches!(self.phase, Phase::WaitingForApproval { .. }) {
+            return None;
+        }
+        let spent = span(self.seen - stay.since);
+        let shown = if stay.ready { "" } else { "without evidence, as the plan says; " };
+        let reason = format!("After {spent}, {shown}{}", self.known());
+        if plan.needs_approval(stay.place) {
+            let sentence = format!("{reason}. The step is done, and a person must approve.");
             let notify = Effect::Notify { sentence: sentence.clone(), page: false };
-            return Some((Phase::WaitingForApproval { at: *at, since: self.seen }, vec![notify], sentence));
+            let phase = Phase::WaitingForApproval { stay: stay.clone(), since: self.seen };
+            return Some((phase, vec![notify], sentence));
         }
-        Some(self.enter(Self::after(Place::Step(*at), plan), plan, evidence.trim_end_matches('.')))
+        Some(self.leave(stay, plan, &reason))
     }
 
-    fn back(&self, why: Why, by: By, end: End) -> (Phase, Vec<Effect>, String) {
-        let reason = reason(&why);
-        let sentence = format!("All traffic goes back to stable from {}: {reason} ({}).", self.phase.name(), who(&by));
-        let notify = Effect::Notify { sentence: sentence.clone(), page: false };
-        (Phase::RollingBack { why, by, end, since: self.seen, asked: 1 }, vec![Effect::TakeBack, notify], sentence)
-    }
-
-    fn hold(&self, why: HeldWhy, from: Place, detail: &str) -> (Phase, Vec<Effect>, String) {
-        use HoldReason::SharedIncident;
-        let page = matches!(why, HeldWhy::StableFailsToo(_) | HeldWhy::Verdict(SharedIncident));
-        let sentence = format!("The weight stays, and a person should look: {detail}");
-        let notify = Effect::Notify { sentence: sentence.clone(), page };
-        (Phase::Held { why, from, since: self.seen }, vec![notify], sentence)
-    }
-
-    fn judged(&mut self, verdict: Verdict, evidence: String, plan: &Plan) -> Next {
-        if let Verdict::RollBack(why) = verdict {
-            if matches!(self.phase, Phase::Pending { .. }) {
-                return None;
-            }
-            let (phase, effects, sentence) = self.back(Why::Verdict(why), By::Machine, End::RolledBack);
-            return Some((phase, effects, format!("{sentence} {evidence}")));
-        }
-        if let (Phase::Held { why: HeldWhy::Verdict(_), from, .. }, Verdict::PromoteReady) = (&self.phase, &verdict) {
-            return Some(self.enter(*from, plan, evidence.trim_end_matches('.')));
-        }
-        let from = match &self.phase {
-            Phase::Step { .. } | Phase::Baking { .. } => self.phase.place()?,
-            _ => return None,
+    /// Whether the evidence is good, or the plan does without when the time is up. It never does against a suspicion.
+    fn is_shown(&self, stay: &Stay, plan: &Plan) -> bool {
+        use HoldReason::{Inconclusive as Undecided, NoData};
+        let alarmed = matches!(self.held(), Some(HeldWhy::StableFailsToo(_)));
+        let suspicion = match self.latest.as_ref().map(|grounds| &grounds.verdict) {
+            None | Some(Verdict::Continue | Verdict::PromoteReady | Verdict::Hold(NoData | Undecided)) => false,
+            Some(_) => true,
         };
+        let without = plan.template.inconclusive == Inconclusive::Promote && !suspicion && !alarmed;
+        stay.ready || (without && self.is_late(stay, plan))
+    }
+
+    fn is_late(&self, stay: &Stay, plan: &Plan) -> bool {
+        self.seen >= stay.since.saturating_add(plan.limit(stay.place))
+    }
+
+    /// The newest evidence in words.
+    fn known(&self) -> &str {
+        self.latest.as_ref().map_or("no request was reported", |grounds| without_stop(&grounds.sentence))
+    }
+
+    fn hold(&self, why: HeldWhy, stay: &Stay, detail: &str) -> Done {
+        let page = matches!(why, HeldWhy::StableFailsToo(_) | HeldWhy::Verdict(HoldReason::SharedIncident));
+        let sentence = format!("The weight stays, and a person should look: {}.", without_stop(detail));
+        let notify = Effect::Notify { sentence: sentence.clone(), page };
+        (Phase::Held { why, stay: stay.clone(), since: self.seen }, vec![notify], sentence)
+    }
+
+    /// Back to where it was held, with what was gathered there.
+    fn release(stay: &Stay, reason: &str) -> Done {
+        let phase = if stay.place == Place::Bake { Phase::Baking(stay.clone()) } else { Phase::Step(stay.clone()) };
+        (phase, Vec::new(), format!("It goes on where it was held: {}.", without_stop(reason)))
+    }
+
+    fn judged(&mut self, verdict: Verdict, plan: &Plan) -> Next {
+        if let Verdict::RollBack(why) = verdict {
+            let started = !matches!(self.phase, Phase::Pending { .. });
+            return started.then(|| self.back(Why::Verdict(why), By::Machine, End::RolledBack));
+        }
+        let stay = self.stay_mut()?;
+        stay.ready = verdict == Verdict::PromoteReady;
+        let stay = stay.clone();
+        let held = self.held().cloned();
         match verdict {
-            Verdict::Hold(HoldReason::Inconclusive) => self.inconclusive(from, evidence, plan),
-            Verdict::Hold(why) => Some(self.hold(HeldWhy::Verdict(why), from, &evidence)),
-            verdict => {
-                if let Phase::Step { ready, .. } = &mut self.phase {
-                    *ready = (verdict == Verdict::PromoteReady).then_some(evidence);
-                }
-                self.settle(plan)
+            Verdict::Hold(HoldReason::NoData | HoldReason::Inconclusive) => self.at_limit(&stay, plan),
+            Verdict::Hold(reason) => {
+                let why = HeldWhy::Verdict(reason);
+                let told = held.is_some_and(|held| held == why || !matches!(held, HeldWhy::Verdict(_)));
+                (!told).then(|| self.hold(why, &stay, self.known()))
             }
+            _ => self.settle(&stay, plan).or_else(|| {
+                let mends = match held? {
+                    // Only a clear sign ends what only a clear sign is missing for.
+                    HeldWhy::Verdict(HoldReason::NoData | HoldReason::Inconclusive) => stay.ready,
+                    HeldWhy::Verdict(_) | HeldWhy::StableFailsToo(_) => true,
+                    HeldWhy::Gate(_) | HeldWhy::TimeUp => false,
+                };
+                mends.then(|| Self::release(&stay, self.known()))
+            }),
         }
     }
 
-    fn inconclusive(&mut self, from: Place, evidence: String, plan: &Plan) -> Next {
-        match plan.inconclusive {
-            Inconclusive::Hold => Some(self.hold(HeldWhy::Verdict(HoldReason::Inconclusive), from, &evidence)),
-            Inconclusive::Abort => Some(self.back(Why::Inconclusive, By::Machine, End::Aborted)),
-            Inconclusive::Promote => {
-                if let Phase::Step { ready, .. } = &mut self.phase {
-                    *ready = Some(evidence);
-                }
-                self.settle(plan)
-            }
+    fn held(&self) -> Option<&HeldWhy> {
+        match &self.phase {
+            Phase::Held { why, .. } => Some(why),
+            _ => None,
         }
     }
 
-    fn gate(&mut self, of: Position, name: String, good: bool, detail: &str, plan: &Plan) -> Next {
-        let Phase::Step { at, passed, .. } = &mut self.phase else { return None };
-        let known = plan.steps.get(at.step).is_some_and(|step| step.gates.contains(&name));
-        if *at != of || !known || (good && passed.contains(&name)) {
+    fn stay_mut(&mut self) -> Option<&mut Stay> {
+        match &mut self.phase {
+            Phase::Step(stay)
+            | Phase::Baking(stay)
+            | Phase::WaitingForApproval { stay, .. }
+            | Phase::Held { stay, .. } => Some(stay),
+            _ => None,
+        }
+    }
+
+    /// The time of a stay is up.
+    fn at_limit(&self, stay: &Stay, plan: &Plan) -> Next {
+        if !self.is_late(stay, plan) || matches!(self.phase, Phase::WaitingForApproval { .. }) {
             return None;
         }
-        if good {
-            passed.push(name);
-            return self.settle(plan);
+        if let settled @ Some(_) = self.settle(stay, plan) {
+            return settled;
         }
-        let detail = format!("gate {name} said no: {detail}");
-        Some(self.hold(HeldWhy::Gate(name), Place::Step(of), &detail))
+        let held = self.held();
+        let spent = span(self.seen - stay.since);
+        let undecided = held.is_none_or(|why| matches!(why, HeldWhy::Verdict(_)));
+        if undecided && plan.template.inconclusive == Inconclusive::Abort && !self.is_shown(stay, plan) {
+            return Some(self.back(Why::Inconclusive, By::Machine, End::Aborted));
+        }
+        if held.is_some() {
+            return None;
+        }
+        let missing = plan.missing(stay);
+        if !missing.is_empty() {
+            let detail = format!("after {spent} there is no answer of the gates {}", missing.join(", "));
+            return Some(self.hold(HeldWhy::TimeUp, stay, &detail));
+        }
+        if self.is_shown(stay, plan) {
+            let window = self.frozen.as_deref().unwrap_or_default();
+            return Some(self.hold(HeldWhy::TimeUp, stay, &format!("done after {spent}, but {window} is in force")));
+        }
+        let reason = match self.latest.as_ref().map(|grounds| &grounds.verdict) {
+            None => HoldReason::NoData,
+            Some(Verdict::Hold(reason)) => reason.clone(),
+            Some(_) => HoldReason::Inconclusive,
+        };
+        let detail = format!("after {spent} nothing is shown: {}", self.known());
+        Some(self.hold(HeldWhy::Verdict(reason), stay, &detail))
+    }
+
+    fn gate(&mut self, of: Position, name: &str, good: bool, detail: &str, plan: &Plan) -> Next {
+        let known = plan.step(Place::Step(of)).is_some_and(|step| step.gates.iter().any(|gate| gate == name));
+        let held = self.held().cloned();
+        let stay = self.stay_mut().filter(|stay| stay.place == Place::Step(of) && known)?;
+        if good == stay.passed.iter().any(|gate| gate == name) {
+            // A gate that has not passed and says no is new only while nothing else holds.
+            let is_new = !good && held.is_none();
+            let stay = stay.clone();
+            return is_new.then(|| self.hold(HeldWhy::Gate(name.to_owned()), &stay, &denied(name, detail)));
+        }
+        if !good {
+            // What has passed once counts for this stay.
+            return None;
+        }
+        stay.passed.push(name.to_owned());
+        let stay = stay.clone();
+        self.settle(&stay, plan).or_else(|| {
+            let mends = held == Some(HeldWhy::Gate(name.to_owned()));
+            mends.then(|| Self::release(&stay, &format!("gate {name} passed: {detail}")))
+        })
     }
 
     fn alarm(&self, detail: String, stable_too: bool) -> Next {
@@ -217,83 +320,17 @@ impl State {
         if !stable_too {
             return Some(self.back(Why::Alarm(detail), By::Machine, End::RolledBack));
         }
-        // A rollout that a person paused stays that person's; one that is held already has told.
-        let stays = matches!(self.phase, Phase::Paused { .. } | Phase::Held { why: HeldWhy::StableFailsToo(_), .. });
-        let from = self.phase.place().filter(|_| !stays)?;
+        // One that is held for this already has told.
+        let told = matches!(self.held(), Some(HeldWhy::StableFailsToo(_)));
+        let stay = self.phase.stay().filter(|_| !told)?;
         let sentence = format!("stable fails too: {detail}");
-        Some(self.hold(HeldWhy::StableFailsToo(detail), from, &sentence))
-    }
-
-    fn approve(&self, by: &By, plan: &Plan) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        let Phase::WaitingForApproval { at, .. } = self.phase else { return Err(Refused::NotNow) };
-        self.thawed()?;
-        Ok(self.enter(Self::after(Place::Step(at), plan), plan, &format!("{} approved", who(by))))
-    }
-
-    fn pause(&self, by: By) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        if matches!(self.phase, Phase::Paused { .. }) {
-            return Err(Refused::NotNow);
-        }
-        let from = self.phase.place().ok_or(Refused::NotNow)?;
-        let sentence = format!("{} paused the rollout at {}; the weight stays.", who(&by), self.phase.name());
-        Ok((Phase::Paused { by, from, since: self.seen }, Vec::new(), sentence))
-    }
-
-    fn resume(&self, by: &By, plan: &Plan) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        match self.phase {
-            Phase::Paused { from, .. } | Phase::Held { from, .. } => {
-                Ok(self.enter(from, plan, &format!("{} resumed", who(by))))
-            }
-            _ => Err(Refused::NotNow),
-        }
-    }
-
-    fn promote(&self, by: &By, full: bool, plan: &Plan) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        let from = self.phase.place().filter(|place| *place != Place::Bake).ok_or(Refused::NotNow)?;
-        self.thawed()?;
-        let to = if full { Place::Bake } else { Self::after(from, plan) };
-        Ok(self.enter(to, plan, &format!("{} promoted without waiting for the verdict", who(by))))
-    }
-
-    fn superseded(&self, newer: String, plan: &Plan) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        match (&self.phase, plan.superseding) {
-            (Phase::KeepingWarm { .. }, _) => Ok(self.promoted(&format!("{newer} needs the place"))),
-            (_, Superseding::Replace) => Ok(self.back(Why::Newer(newer), By::Machine, End::Superseded)),
-            (_, Superseding::Refuse) => Err(Refused::Occupied),
-        }
-    }
-
-    fn promoted(&self, reason: &str) -> (Phase, Vec<Effect>, String) {
-        let sentence = format!("The candidate is stable now: {reason}.");
-        (Phase::Promoted { since: self.seen }, vec![Effect::Release], sentence)
-    }
-
-    fn acknowledged(&self) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        let Phase::RollingBack { why, by, end, since, .. } = &self.phase else { return Err(Refused::NotNow) };
-        let sentence = format!("All edges acknowledged after {}; stable is probed.", span(self.seen - since));
-        let phase = Phase::Verifying { why: why.clone(), by: by.clone(), end: *end, since: self.seen };
-        Ok((phase, vec![Effect::Verify], sentence))
-    }
-
-    fn verified(&self, good: bool, detail: String) -> Result<(Phase, Vec<Effect>, String), Refused> {
-        let Phase::Verifying { why, by, end, .. } = &self.phase else { return Err(Refused::NotNow) };
-        if !good {
-            return Ok(self.failed(why, by, detail));
-        }
-        let phase = Phase::TakenBack { why: why.clone(), by: by.clone(), end: *end, since: self.seen };
-        let sentence = format!("Stable serves everything ({}): {detail}", phase.name());
-        Ok((phase, vec![Effect::Notify { sentence: sentence.clone(), page: false }], sentence))
-    }
-
-    fn failed(&self, why: &Why, by: &By, detail: String) -> (Phase, Vec<Effect>, String) {
-        let sentence = format!("Taking traffic back could not be shown to have worked: {detail}");
-        let page = Effect::Notify { sentence: sentence.clone(), page: true };
-        (Phase::Failed { why: why.clone(), by: by.clone(), detail, since: self.seen }, vec![page], sentence)
+        let stay = Stay { ready: false, ..stay.clone() };
+        Some(self.hold(HeldWhy::StableFailsToo(detail), &stay, &sentence))
     }
 
     fn tick(&self, plan: &Plan) -> Next {
-        if let settled @ Some(_) =
-            self.settle(plan).filter(|_| self.seen < self.created.saturating_add(plan.maximum_ms))
+        if let Some(stay) = self.phase.stay()
+            && let settled @ Some(_) = self.settle(stay, plan)
         {
             return settled;
         }
@@ -301,73 +338,29 @@ impl State {
             return None;
         }
         match &self.phase {
-            Phase::KeepingWarm { .. } => Some(self.promoted(&format!("kept warm for {}", span(plan.keep_warm_ms)))),
-            Phase::RollingBack { why, by, end, asked, .. } if *asked < MOST_ASKED => {
-                let phase = Phase::RollingBack {
-                    why: why.clone(),
-                    by: by.clone(),
-                    end: *end,
-                    since: self.seen,
-                    asked: asked + 1,
-                };
-                let sentence =
-                    format!("Not all edges acknowledged within {}; they are told again.", span(plan.acknowledge_ms));
-                Some((
-                    phase,
-                    vec![Effect::TakeBack, Effect::Notify { sentence: sentence.clone(), page: true }],
-                    sentence,
-                ))
+            Phase::KeepingWarm { since } => {
+                Some(self.promoted(&format!("{} was kept ready for {}", plan.stable, span(self.seen - since)), false))
             }
-            Phase::RollingBack { why, by, asked, .. } => {
-                Some(self.failed(why, by, format!("edges were told {asked} times and not all acknowledged")))
-            }
-            Phase::Verifying { why, by, .. } => {
-                Some(self.failed(why, by, format!("no result of the probes within {}", span(plan.verify_ms))))
-            }
-            _ if self.seen >= self.created.saturating_add(plan.maximum_ms) => {
+            Phase::RollingBack { .. } | Phase::Verifying { .. } => self.still_not_back(plan),
+            _ if self.seen >= self.created.saturating_add(plan.template.maximum_ms) => {
                 Some(self.back(Why::MaximumDuration, By::Machine, End::Aborted))
             }
-            // A freeze may stop a promotion; the maximum duration above ends the wait.
-            Phase::Baking { .. } => {
-                if self.frozen.is_some() {
-                    return Some(self.hold(HeldWhy::TimeUp, Place::Bake, "baked, but a freeze window is in force."));
-                }
-                let sentence =
-                    format!("Nothing was found in {} at 100 %; the loser is kept ready.", span(plan.bake_ms));
-                Some((Phase::KeepingWarm { since: self.seen }, Vec::new(), sentence))
-            }
-            Phase::Step { at, since, .. } => {
-                let limit = plan.steps.get(at.step).map_or(0, |step| step.limit_ms);
-                let spent = self.seen - since;
-                let detail = format!("no decision within {} (limit {}).", span(spent), span(limit));
-                (spent >= limit).then(|| self.hold(HeldWhy::TimeUp, Place::Step(*at), &detail))
-            }
+            Phase::Step(stay) | Phase::Baking(stay) => self.at_limit(stay, plan),
             _ => None,
         }
     }
 }
 
-fn who(by: &By) -> &str {
-    match by {
-        By::Person(name) => name,
-        By::Machine => "the machine",
-    }
-}
-
-fn reason(why: &Why) -> String {
-    match why {
-        Why::Verdict(_) => "the verdict is against the candidate".into(),
-        Why::Alarm(detail) | Why::Person(detail) => detail.clone(),
-        Why::Inconclusive => "neither harm nor its absence was shown, and the plan says abort".into(),
-        Why::MaximumDuration => "the maximum duration is over".into(),
-        Why::Newer(release) => format!("{release} takes the place"),
-    }
-}
-
-fn span(ms: Ms) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..120_000 => format!("{} s", ms / 1000),
-        _ => format!("{} min", ms / 60_000),
+fn author(event: &Event) -> By {
+    match event {
+        Event::Start { by, .. }
+        | Event::Approve { by }
+        | Event::Pause { by }
+        | Event::Resume { by }
+        | Event::Promote { by, .. }
+        | Event::RollBack { by, .. }
+        | Event::Abort { by, .. }
+        | Event::Supersede { by, .. } => by.clone(),
+        _ => By::Machine,
     }
 }

@@ -1,16 +1,23 @@
 //! Where a rollout is, what may happen to it, and what follows. Values only; the rules are in `machine`.
 
 use serde::{Deserialize, Serialize};
-use verdict::{HoldReason, RollBackReason, Verdict};
+use verdict::{HoldReason, RollBackReason};
 
-use crate::plan::{Ms, Plan};
+use crate::grounds::Grounds;
+use crate::plan::Plan;
+use crate::template::Ms;
 
 /// Who decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum By {
-    /// A person, by name.
-    Person(String),
+    /// A person.
+    Person {
+        /// What tells two people apart.
+        id: String,
+        /// What they are called.
+        name: String,
+    },
     /// The plan, the clock or the evidence.
     Machine,
 }
@@ -18,22 +25,36 @@ pub enum By {
 /// Which step of which wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Index into the plan's waves; 0 when there are none.
+    /// Index into the template's waves; 0 when there are none.
     pub wave: usize,
-    /// Index into the plan's steps.
+    /// Index into the template's steps.
     pub step: usize,
 }
 
-/// Where a paused or held rollout goes on.
+/// A part of the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Place {
     /// At 0 %, by override links.
     Preview,
-    /// At a step, from its beginning.
+    /// At a step.
     Step(Position),
-    /// At 100 %, from the beginning of the bake time.
+    /// At 100 % everywhere.
     Bake,
+}
+
+/// A stay at a weight: what has been gathered there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stay {
+    /// Where.
+    pub place: Place,
+    /// Since when.
+    pub since: Ms,
+    /// The gates that passed.
+    pub passed: Vec<String>,
+    /// Whether the newest verdict is for the candidate.
+    pub ready: bool,
 }
 
 /// Why a rollout stays where it is.
@@ -44,7 +65,7 @@ pub enum HeldWhy {
     Verdict(HoldReason),
     /// A gate said no.
     Gate(String),
-    /// The step's time is up without a decision: evidence, a gate's answer or an open window is missing.
+    /// The time is up, and a gate's answer or an open window is missing.
     TimeUp,
     /// The stable release fails too: taking traffic back would not help.
     StableFailsToo(String),
@@ -62,8 +83,8 @@ pub enum Why {
     Inconclusive,
     /// The maximum duration is over.
     MaximumDuration,
-    /// A person's reason.
-    Person(String),
+    /// Somebody's reason.
+    Said(String),
     /// A newer release.
     Newer(String),
 }
@@ -83,29 +104,29 @@ pub enum End {
 /// A state with its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
-#[expect(missing_docs, reason = "`since` and `why` say what they are")]
+#[expect(missing_docs, reason = "`since`, `why` and `stay` say what they are")]
 pub enum Phase {
     /// Not started.
     Pending { since: Ms },
     /// At 0 %, by override links.
     Previewing { since: Ms },
-    /// At a step; `passed` are gates, `ready` is the evidence of a good candidate.
-    Step { at: Position, since: Ms, passed: Vec<String>, ready: Option<String> },
+    /// At a step.
+    Step(Stay),
     /// A step is done, and a person must say so.
-    WaitingForApproval { at: Position, since: Ms },
-    /// A person said stop; the weight stays.
+    WaitingForApproval { stay: Stay, since: Ms },
+    /// A person said stop; the weight stays. Going on begins the place anew.
     Paused { by: By, from: Place, since: Ms },
-    /// The machine does not know; the weight stays.
-    Held { why: HeldWhy, from: Place, since: Ms },
+    /// The machine does not know; the weight stays, and what was gathered with it.
+    Held { why: HeldWhy, stay: Stay, since: Ms },
     /// At 100 % everywhere, still judged.
-    Baking { since: Ms },
+    Baking(Stay),
     /// Promoted; the loser is still ready.
     KeepingWarm { since: Ms },
     /// The end: the candidate is stable.
     Promoted { since: Ms },
     /// Traffic is being taken back; `asked` says how often edges were told.
     RollingBack { why: Why, by: By, end: End, since: Ms, asked: u8 },
-    /// Edges have acknowledged; probes look whether stable serves.
+    /// Edges have acknowledged; it is looked whether stable serves.
     Verifying { why: Why, by: By, end: End, since: Ms },
     /// The end: as it was before. A machine's roll back counts towards quarantine.
     TakenBack { why: Why, by: By, end: End, since: Ms },
@@ -114,21 +135,25 @@ pub enum Phase {
 }
 
 /// A rollout between two events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// When it was created.
     pub created: Ms,
     /// The latest time that it has seen; a clock that goes back stands still instead.
     pub seen: Ms,
+    /// Who started it: that one never approves.
+    pub started_by: Option<By>,
     /// The freeze window that is in force, by name.
     pub frozen: Option<String>,
+    /// What the newest verdict of this place rests on.
+    pub latest: Option<Grounds>,
     /// The state itself.
     pub phase: Phase,
 }
 
 /// What happens to a rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
 #[expect(missing_docs, reason = "fields are named by what they are")]
 pub enum Event {
@@ -136,8 +161,8 @@ pub enum Event {
     Tick,
     /// Begin. `machine_rollbacks`: how often the machine has rolled this release back.
     Start { by: By, machine_rollbacks: u32 },
-    /// The verdict, and its sentence.
-    Judged { verdict: Verdict, evidence: String },
+    /// The evidence, as it is judged now.
+    Judged { grounds: Grounds },
     /// A gate's answer. A gate that could not be asked has no answer.
     Gate { at: Position, name: String, passed: bool, detail: String },
     /// Failed probes, breakers, an alert: in words, with numbers.
@@ -148,21 +173,21 @@ pub enum Event {
     Pause { by: By },
     /// A person says go on.
     Resume { by: By },
-    /// A person goes to the next step, or with `full` to 100 %.
+    /// A person does not wait for hold and evidence of this place, or with `full` goes to 100 %.
     Promote { by: By, full: bool },
     /// Take the traffic back: the release is bad.
     RollBack { by: By, why: String },
     /// Take the traffic back: not now.
     Abort { by: By, why: String },
     /// A newer release wants the place.
-    Supersede { release: String },
+    Supersede { by: By, release: String },
     /// A freeze window opens.
     Freeze { name: String },
     /// The freeze window is over.
     Thaw,
     /// All edges have acknowledged that traffic is taken back.
     Acknowledged,
-    /// Probes found stable serving, or not.
+    /// Stable was found serving, or not.
     Verified { good: bool, detail: String },
 }
 
@@ -171,15 +196,17 @@ pub enum Event {
 #[serde(rename_all = "camelCase", tag = "effect")]
 #[expect(missing_docs, reason = "fields are named by what they are")]
 pub enum Effect {
-    /// Give the candidate this weight, in millionths; no regions = all.
-    SetWeight { regions: Vec<String>, weight: u32 },
-    /// A step's evidence begins anew.
+    /// Give the candidate this weight, in millionths, in these regions, and with `rest` in all that no wave names.
+    SetWeight { regions: Vec<String>, rest: bool, weight: u32 },
+    /// The evidence for promotion begins anew; that of harm goes on.
     BeginStep,
-    /// Ask a gate.
+    /// Ask a gate, until it has an answer.
     RunGate { at: Position, name: String },
+    /// The candidate is the active release from now on; the loser stays ready in its slot.
+    Promote,
     /// Take all traffic back at once.
     TakeBack,
-    /// Probe stable in every region.
+    /// Look whether stable serves.
     Verify,
     /// The loser may be stopped.
     Release,
@@ -187,8 +214,8 @@ pub enum Effect {
     Notify { sentence: String, page: bool },
 }
 
-/// What was decided, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What was decided, by whom, on which evidence, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
     /// The state before.
@@ -197,9 +224,13 @@ pub struct Transition {
     pub to: String,
     /// When.
     pub at: Ms,
+    /// Who.
+    pub by: By,
     /// A sentence with numbers.
     pub sentence: String,
-    /// Whether anything changed.
+    /// What was known then.
+    pub grounds: Option<Grounds>,
+    /// Whether anything was decided.
     pub changed: bool,
 }
 
@@ -224,6 +255,26 @@ pub enum Refused {
     /// The plan does not let newer releases take the place.
     #[error("the plan refuses newer releases until this rollout has ended")]
     Occupied,
+    /// Everybody is at the candidate, and it is not known yet whether it is good.
+    #[error("this release has all traffic and its evidence is not complete: the newer one waits")]
+    Waits,
+    /// A gate or an approval is in the way.
+    #[error("a gate or an approval is in the way, and only an approver of the plan may pass it")]
+    NeedsApprover,
+    /// The one who started it does not approve it.
+    #[error("whoever started a rollout does not approve it")]
+    FourEyes,
+}
+
+impl By {
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Person { name, .. } => name,
+            Self::Machine => "the machine",
+        }
+    }
 }
 
 impl Phase {
@@ -233,11 +284,11 @@ impl Phase {
         match self {
             Self::Pending { .. } => "pending",
             Self::Previewing { .. } => "previewing",
-            Self::Step { .. } => "step",
+            Self::Step(_) => "step",
             Self::WaitingForApproval { .. } => "waitingForApproval",
             Self::Paused { .. } => "paused",
             Self::Held { .. } => "held",
-            Self::Baking { .. } => "baking",
+            Self::Baking(_) => "baking",
             Self::KeepingWarm { .. } => "keepingWarm",
             Self::Promoted { .. } => "promoted",
             Self::RollingBack { .. } => "rollingBack",
@@ -249,21 +300,55 @@ impl Phase {
         }
     }
 
+    /// Since when.
+    #[must_use]
+    pub fn since(&self) -> Ms {
+        match self {
+            Self::Step(stay) | Self::Baking(stay) => stay.since,
+            Self::Pending { since }
+            | Self::Previewing { since }
+            | Self::WaitingForApproval { since, .. }
+            | Self::Paused { since, .. }
+            | Self::Held { since, .. }
+            | Self::KeepingWarm { since }
+            | Self::Promoted { since }
+            | Self::RollingBack { since, .. }
+            | Self::Verifying { since, .. }
+            | Self::TakenBack { since, .. }
+            | Self::Failed { since, .. } => *since,
+        }
+    }
+
     /// Whether nothing happens any more.
     #[must_use]
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Promoted { .. } | Self::TakenBack { .. } | Self::Failed { .. })
     }
 
-    /// Where a pause or a hold would go on.
+    /// Whether traffic is on its way back.
+    #[must_use]
+    pub fn is_taking_back(&self) -> bool {
+        matches!(self, Self::RollingBack { .. } | Self::Verifying { .. })
+    }
+
+    /// What has been gathered at the present weight.
+    #[must_use]
+    pub fn stay(&self) -> Option<&Stay> {
+        match self {
+            Self::Step(stay) | Self::Baking(stay) | Self::WaitingForApproval { stay, .. } | Self::Held { stay, .. } => {
+                Some(stay)
+            }
+            _ => None,
+        }
+    }
+
+    /// The part of the way on which a rollout is.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Previewing { .. } => Some(Place::Preview),
-            Self::Step { at, .. } | Self::WaitingForApproval { at, .. } => Some(Place::Step(*at)),
-            Self::Paused { from, .. } | Self::Held { from, .. } => Some(*from),
-            Self::Baking { .. } => Some(Place::Bake),
-            _ => None,
+            Self::Paused { from, .. } => Some(*from),
+            phase => phase.stay().map(|stay| stay.place),
         }
     }
 }
@@ -272,23 +357,23 @@ impl State {
     /// A rollout that has not started.
     #[must_use]
     pub fn new(now: Ms) -> Self {
-        Self { created: now, seen: now, frozen: None, phase: Phase::Pending { since: now } }
+        let phase = Phase::Pending { since: now };
+        Self { created: now, seen: now, started_by: None, frozen: None, latest: None, phase }
     }
 
-    /// When [`Event::Tick`] moves on at the latest; `None` only at an end.
+    /// When [`Event::Tick`] looks at it again at the latest; `None` only at an end.
     #[must_use]
     pub fn deadline(&self, plan: &Plan) -> Option<Ms> {
-        let maximum = self.created.saturating_add(plan.maximum_ms);
+        let template = &plan.template;
+        let maximum = self.created.saturating_add(template.maximum_ms);
         let own = match &self.phase {
-            Phase::Step { at, since, .. } => {
-                let (hold, limit) = plan.steps.get(at.step).map_or((0, 0), |step| (step.hold_ms, step.limit_ms));
-                let held = since.saturating_add(hold);
-                if self.seen < held { held } else { since.saturating_add(limit) }
+            Phase::Step(stay) | Phase::Baking(stay) => {
+                let held = stay.since.saturating_add(plan.hold(stay.place));
+                if self.seen < held { held } else { stay.since.saturating_add(plan.limit(stay.place)) }
             }
-            Phase::Baking { since } => since.saturating_add(plan.bake_ms),
-            Phase::KeepingWarm { since } => return Some(since.saturating_add(plan.keep_warm_ms)),
-            Phase::RollingBack { since, .. } => return Some(since.saturating_add(plan.acknowledge_ms)),
-            Phase::Verifying { since, .. } => return Some(since.saturating_add(plan.verify_ms)),
+            Phase::KeepingWarm { since } => return Some(since.saturating_add(template.keep_warm_ms)),
+            Phase::RollingBack { since, .. } => return Some(since.saturating_add(template.acknowledge_ms)),
+            Phase::Verifying { since, .. } => return Some(since.saturating_add(template.verify_ms)),
             phase if phase.is_end() => return None,
             _ => maximum,
         };
