@@ -27,6 +27,7 @@ mod ofrep;
 mod ops;
 mod releases;
 mod rollback;
+mod rollouts;
 mod segments;
 mod snapshots;
 mod standing;

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod export;
 pub mod fault;
 pub mod rollback;
+pub mod rollout;
 pub mod weights;
 
 pub use app::{App, Changed, Edit, Entry, ObjectChange};

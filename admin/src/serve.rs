@@ -6,6 +6,7 @@
 
 mod background;
 mod connection;
+mod rollouts;
 mod rosters;
 mod timed;
 

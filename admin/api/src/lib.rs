@@ -9,6 +9,7 @@ pub mod client;
 pub mod edge;
 pub mod objects;
 pub mod problem;
+pub mod rollouts;
 
 pub use client::{Client, ClientError};
 pub use problem::{Fault, Problem};

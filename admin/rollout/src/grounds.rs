@@ -14,7 +14,9 @@ pub struct Grounds {
     pub verdict: Verdict,
     /// The same in words, with numbers.
     pub sentence: String,
-    /// How many batches of reports it takes in.
+    /// How far the stay was.
+    pub progress: Progress,
+    /// How many groups of reports it takes in.
     pub batches: u64,
     /// Requests of the candidate.
     pub candidate: Tally,
@@ -41,6 +43,7 @@ impl Grounds {
         Self {
             sentence: evidence.sentence(&verdict, progress, names),
             verdict,
+            progress: *progress,
             batches,
             candidate: evidence.requests(Arm::Candidate),
             stable: evidence.requests(Arm::Stable),

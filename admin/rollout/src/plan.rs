@@ -49,7 +49,9 @@ impl Plan {
         faults.all()
     }
 
-    pub(crate) fn step(&self, place: Place) -> Option<&Step> {
+    /// The step of a place, where it is one.
+    #[must_use]
+    pub fn step(&self, place: Place) -> Option<&Step> {
         match place {
             Place::Step(at) => self.template.steps.get(at.step),
             Place::Preview | Place::Bake => None,
@@ -57,7 +59,8 @@ impl Plan {
     }
 
     /// The least time at a place.
-    pub(crate) fn hold(&self, place: Place) -> Ms {
+    #[must_use]
+    pub fn hold(&self, place: Place) -> Ms {
         match place {
             Place::Preview => 0,
             Place::Step(_) => self.step(place).map_or(0, |step| step.hold_ms),
@@ -66,7 +69,8 @@ impl Plan {
     }
 
     /// The time after which a stay is inconclusive.
-    pub(crate) fn limit(&self, place: Place) -> Ms {
+    #[must_use]
+    pub fn limit(&self, place: Place) -> Ms {
         match place {
             Place::Preview => self.template.maximum_ms,
             Place::Step(_) => self.step(place).map_or(0, |step| step.limit_ms),
@@ -75,7 +79,8 @@ impl Plan {
     }
 
     /// The gates that have not passed yet.
-    pub(crate) fn missing<'p>(&'p self, stay: &Stay) -> Vec<&'p str> {
+    #[must_use]
+    pub fn missing<'p>(&'p self, stay: &Stay) -> Vec<&'p str> {
         let gates = self.step(stay.place).map_or(&[][..], |step| &step.gates);
         gates.iter().filter(|gate| !stay.passed.contains(gate)).map(String::as_str).collect()
     }

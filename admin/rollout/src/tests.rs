@@ -21,6 +21,7 @@ fn judged(verdict: Verdict) -> Event {
     let grounds = Grounds {
         verdict,
         sentence: "5xx: 12 of 400 requests at v2".into(),
+        progress: verdict::Progress::default(),
         batches: 7,
         candidate: Tally { total: 400, bad: 12 },
         stable: Tally { total: 7600, bad: 3 },

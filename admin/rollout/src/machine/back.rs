@@ -56,7 +56,9 @@ impl State {
                 let (why, by, asked) = (why.clone(), by.clone(), asked + 1);
                 let phase = Phase::RollingBack { why, by, end: *end, since: self.seen, asked };
                 let waited = span(plan.template.acknowledge_ms);
-                let sentence = format!("Not all edges acknowledged within {waited}; they are told again ({asked}).");
+                let sentence = format!(
+                    "Not all edges acknowledged within {waited}; they get it once more ({asked} of {MOST_ASKED})."
+                );
                 let page = Effect::Notify { sentence: sentence.clone(), page: true };
                 Some((phase, vec![Effect::TakeBack, page], sentence))
             }

@@ -1,0 +1,3 @@
+DROP TABLE rollout_batches;
+DROP TABLE rollout_transitions;
+DROP TABLE rollouts;
