@@ -2,4 +2,5 @@
 
 mod deciding;
 mod driving;
+mod killed;
 mod world;

@@ -327,11 +327,7 @@ async fn not_of_a_rollout(tx: &mut WriteTx, app: &AppName, changes: &[ObjectChan
     for change in changes.iter().filter(|change| change.at.kind == Kind::Traffic) {
         let environment = &change.at.environment;
         if let Some(row) = tx.rollout_under_way(app.as_str(), environment).await? {
-            return Err(ServiceError::Refused {
-                code: "rollout_under_way",
-                detail: format!("rollout {} of {} has the traffic of {environment} in hand", row.id, row.release),
-                hint: Some("abort it, let it end, or roll back".to_owned()),
-            });
+            return Err(super::rollouts::under_way(&row));
         }
     }
     Ok(())

@@ -341,14 +341,17 @@ impl Control {
     }
 }
 
-/// What people are told goes to the log, where alerts look; the transitions keep it.
+/// What people are told goes to the log, where alerts look; the transitions keep it. What a person wrote as a reason is in no log.
 fn tell(rollout: &Rollout, effects: &[Effect]) {
     let RolloutRow { id, app, environment, release, .. } = &rollout.row;
+    let person = rollout.decided.iter().any(|(transition, _)| transition.by != By::Machine);
+    let state = rollout.state.phase.name();
     for effect in effects {
         if let Effect::Notify { sentence, page } = effect {
+            let sentence = if person { "a person decided" } else { sentence };
             match page {
-                true => tracing::error!(rollout = id, app, environment, release, page, "{sentence}"),
-                false => tracing::warn!(rollout = id, app, environment, release, page, "{sentence}"),
+                true => tracing::error!(rollout = id, app, environment, release, state, page, "{sentence}"),
+                false => tracing::warn!(rollout = id, app, environment, release, state, page, "{sentence}"),
             }
         }
     }
@@ -405,9 +408,11 @@ fn start_error(error: &StartError, environment: &str) -> ServiceError {
     }
 }
 
-fn under_way(row: &RolloutRow) -> ServiceError {
-    let detail = format!("rollout {} of {} is under way ({})", row.id, row.release, row.state);
-    refused_with("rollout_under_way", detail, "abort it, or let it end")
+/// A rollout has the place, and the traffic.
+pub(super) fn under_way(row: &RolloutRow) -> ServiceError {
+    let RolloutRow { id, release, environment, state, .. } = row;
+    let detail = format!("rollout {id} of {release} ({state}) has the traffic of {environment} in hand");
+    refused_with("rollout_under_way", detail, "abort it, let it end, or roll back")
 }
 
 /// What the machine refuses, over HTTP a conflict with a code of its own.

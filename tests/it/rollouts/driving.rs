@@ -144,6 +144,36 @@ fn a_report_over_a_change_of_weight_compares_nothing() {
 }
 
 #[test]
+fn waves_go_region_by_region() {
+    let mut world = World::sqlite();
+    let mut waves = plan();
+    waves["waves"] = json!([["eu"], ["us"]]);
+    world.start(waves);
+    let share = |weight: u32| json!({"candidateWeight": weight});
+    assert_eq!(
+        (&world.traffic()["candidateWeight"], &world.traffic()["regions"]),
+        (&json!(0), &json!({"eu": share(10)}))
+    );
+    let mut seen = Vec::new();
+    for _ in 0..300 {
+        world.beat(GOOD, 1);
+        let traffic = world.traffic();
+        let now = json!([
+            traffic["candidateWeight"],
+            traffic["regions"]["eu"]["candidateWeight"],
+            traffic["regions"]["us"]["candidateWeight"]
+        ]);
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    let expected = [json!([0, 10, null]), json!([0, 50, null]), json!([0, 100, null]), json!([10, 100, 10])];
+    assert_eq!(seen[..4], expected, "the rest goes with the last wave");
+    assert_eq!(seen[4..], [json!([50, 100, 50]), json!([100, 100, 100]), json!([0, null, null])]);
+    assert_eq!(world.state(), "promoted");
+}
+
+#[test]
 fn two_drivers_at_once_do_what_one_does() {
     let mut world = World::postgres();
     let other = world.another();

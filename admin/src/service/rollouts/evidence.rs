@@ -33,7 +33,8 @@ impl Gathered {
     /// For the rollouts that are under way.
     pub(crate) async fn begin(tx: &mut WriteTx) -> Result<Self, ServiceError> {
         let rows = tx.rollouts_under_way().await?;
-        let rollouts = rows.into_iter().map(Rollout::read).collect::<Result<_, _>>()?;
+        // One that cannot be read costs no edge its report; the driver says what is wrong with it.
+        let rollouts = rows.into_iter().filter_map(|row| Rollout::read(row).ok()).collect();
         Ok(Self { rollouts, batches: BTreeMap::new() })
     }
 
