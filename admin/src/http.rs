@@ -33,6 +33,7 @@ mod snapshots;
 mod standing;
 mod strict;
 mod targeting;
+mod templates;
 mod tokens;
 mod traffic;
 

@@ -22,6 +22,79 @@ pub struct StartRollout {
     pub reason: Option<String>,
 }
 
+/// A named way to roll out. What is not said is as in `canary` (docs/rollouts.md).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutTemplate {
+    /// Its name; whatever is said here, it is the one of the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `canary` or `blue-green`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Whether the candidate is shown at 0 % first, until somebody promotes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<bool>,
+    /// The steps, the last at 100 %.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<RolloutStep>>,
+    /// Regions that go one wave after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<Vec<Vec<String>>>,
+    /// How long it is judged at 100 %, at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake_ms: Option<u64>,
+    /// The time after which that is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake_limit_ms: Option<u64>,
+    /// How long the loser is kept ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_warm_ms: Option<u64>,
+    /// The time after which a rollout that is not promoted is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_ms: Option<u64>,
+    /// How long edges have to acknowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledge_ms: Option<u64>,
+    /// How long the verification after that may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_ms: Option<u64>,
+    /// Who may approve: names or ids of tokens; none = whoever may operate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Vec<String>>,
+    /// `hold`, `promote` or `abort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inconclusive: Option<String>,
+    /// `refuse` or `replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseding: Option<String>,
+    /// How the candidate is judged (docs/verdict.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
+    pub verdict: Option<Value>,
+}
+
+/// One weight and what it takes to leave it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutStep {
+    /// Percent of the units.
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: f64,
+    /// The least time at this weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// The time after which a step without a decision is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
+    /// Names of the gates that must pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Vec<String>>,
+    /// Whether a person must approve before the step is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<bool>,
+}
+
 /// What a person decides about a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

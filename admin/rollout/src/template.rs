@@ -261,6 +261,11 @@ impl Templates {
         self.0.get(name).cloned().or_else(|| Template::built_in(name))
     }
 
+    /// The names of the environment's own.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// All mistakes, with pointers that begin with the name.
     #[must_use]
     pub fn check(&self) -> Vec<Fault> {

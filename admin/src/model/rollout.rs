@@ -1,14 +1,16 @@
-//! What a rollout does to an environment's traffic.
+//! What a rollout does to an environment's traffic, and the templates that the environment has for it.
 //!
 //! The candidate is in the slot that is not active, and its weight is the rollout's alone while it is under way. When it is
 //! promoted, the active pointer moves and the loser stays in its slot without traffic, so that the way back is one pointer.
 
 use edge_engine::Slot;
-use rollout::{Effect, Plan};
+use rollout::{Effect, Plan, Template, Templates};
 use serde_json::{Map, Value, json};
 
+use super::fault::Unfit;
 use super::rollback::{self, held, remember};
-use super::{App, At, Edit};
+use super::{App, At, Edit, Fault};
+use crate::store::Kind;
 
 /// Why a rollout cannot begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +45,34 @@ pub fn stable(app: &App, environment: &str, release: &str) -> Result<String, Sta
         Some(other) if takes => Err(StartError::Taken(other.to_owned())),
         _ => Ok(active.to_owned()),
     }
+}
+
+/// A template in its one form, with its name.
+pub fn template(at: &At, document: &Value) -> Result<Value, Vec<Fault>> {
+    let fault = |pointer: String, code, detail: String| Fault { pointer, ..Fault::whole(at.clone(), code, detail) };
+    if edge_engine::FlagKey::new(at.key.as_str()).is_err() {
+        let detail = "a template is named by 1 to 128 letters, digits and . _ - / : +".to_owned();
+        return Err(vec![fault(String::new(), "key_invalid", detail)]);
+    }
+    let read = serde_path_to_error::deserialize::<_, Template>(document);
+    let template = read.map_err(|error| {
+        let Unfit { pointer, code, detail } = Unfit::of(&error);
+        vec![fault(pointer, code, detail)]
+    })?;
+    let template = Template { name: at.key.clone(), ..template };
+    let faults: Vec<Fault> =
+        template.check().into_iter().map(|found| fault(found.pointer, found.code, found.detail)).collect();
+    // A template has text keys and finite numbers, and nothing else can fail.
+    if faults.is_empty() { Ok(serde_json::to_value(&template).unwrap_or_default()) } else { Err(faults) }
+}
+
+/// The templates that an environment has of its own.
+pub fn templates(app: &App, environment: &str) -> Templates {
+    let own = app.entries_of(Kind::Template).filter(|(at, _)| at.environment == environment);
+    // They were read before they were stored.
+    let read =
+        own.filter_map(|(at, entry)| Some((at.key.clone(), serde_json::from_value((*entry.document).clone()).ok()?)));
+    Templates::new(read.collect())
 }
 
 /// What effects do to the traffic, all together; `begins` puts the candidate into its slot first.

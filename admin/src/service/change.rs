@@ -339,6 +339,8 @@ fn authorise(principal: &Principal, app: &AppName, changes: &[ObjectChange]) -> 
         let (role, reach) = match change.at.kind {
             Kind::App | Kind::Environment => (Role::Admin, Reach::AllOfApp),
             Kind::Traffic | Kind::History => (Role::Operator, Reach::Environment),
+            // What operators have to keep to is not theirs to change.
+            Kind::Template => (Role::Admin, Reach::Environment),
             Kind::Targeting => (Role::Editor, Reach::Environment),
             // What nobody uses yet harms nobody.
             Kind::Release => (Role::Editor, Reach::SomeOfApp),

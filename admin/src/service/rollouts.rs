@@ -9,10 +9,11 @@ pub(crate) mod evidence;
 pub mod show;
 
 use admin_api::rollouts::{Rollout as Shown, StartRollout};
-use rollout::{By, Effect, Event, Ms, Plan, Refused, State, Template, Transition};
+use rollout::{By, Effect, Event, Ms, Plan, Refused, State, Template, Templates, Transition};
 
 use super::{Actor, Control, Intent, Mover, ServiceError};
-use crate::model::rollout::{StartError, edits, stable};
+use crate::model::fault::Unfit;
+use crate::model::rollout::{StartError, edits, stable, templates};
 use crate::model::{At, Fault};
 use crate::store::{RolloutRow, TransitionRow, WriteTx};
 
@@ -145,7 +146,8 @@ impl Control {
         dry_run: bool,
         now: i64,
     ) -> Result<Shown, ServiceError> {
-        let template = template(request, environment)?;
+        let cached = self.existing(app).await?;
+        let template = template(request, &templates(&cached.app, environment), environment)?;
         let reason = request.reason.clone().unwrap_or_default();
         let author = Author { actor, operation: "startRollout", reason };
         self.begin_rollout(&author, (app, environment), (&request.release, template), dry_run, ms(now)).await
@@ -167,6 +169,12 @@ impl Control {
         let reason = reason.unwrap_or_else(|| format!("rollout {} again", last.row.id));
         let author = Author { actor, operation: "retryRollout", reason };
         let Plan { release, template, .. } = last.plan;
+        // An environment that has templates by now wants them kept to.
+        let cached = self.existing(app).await?;
+        let own = templates(&cached.app, environment);
+        keeps_to(&own, Some(&template.name), environment)?;
+        let template =
+            if own.names().next().is_none() { template } else { own.get(&template.name).unwrap_or(template) };
         self.begin_rollout(&author, (app, environment), (&release, template), false, ms(now)).await
     }
 
@@ -357,8 +365,9 @@ fn tell(rollout: &Rollout, effects: &[Effect]) {
     }
 }
 
-/// The template that is asked for.
-fn template(request: &StartRollout, environment: &str) -> Result<Template, ServiceError> {
+/// The template that is asked for. Where an environment has templates of its own, rollouts keep to them: that is how it asks
+/// for approvals, gates and times.
+fn template(request: &StartRollout, own: &Templates, environment: &str) -> Result<Template, ServiceError> {
     let fault = |pointer: &str, code, detail: String| {
         let fault = Fault::whole(At::traffic(environment), code, detail);
         ServiceError::Faults(vec![Fault { pointer: pointer.to_owned(), ..fault }])
@@ -367,14 +376,31 @@ fn template(request: &StartRollout, environment: &str) -> Result<Template, Servi
         (Some(_), Some(_)) => {
             Err(fault("/plan", "choice_unknown", "a rollout has a template or a plan, not both".into()))
         }
-        (_, Some(plan)) => serde_json::from_value(plan.clone())
-            .map_err(|error| fault("/plan", "plan_invalid", format!("the plan cannot be read: {error}"))),
+        (None, Some(plan)) => {
+            let plan = serde_path_to_error::deserialize(plan).map_err(|error| {
+                let Unfit { pointer, code, detail } = Unfit::of(&error);
+                fault(&format!("/plan{pointer}"), code, detail)
+            });
+            keeps_to(own, None, environment).and(plan)
+        }
         (name, None) => {
-            let name = name.as_deref().unwrap_or("canary");
+            let only = if own.names().count() == 1 { own.names().next() } else { None };
+            let name = name.as_deref().or(only).unwrap_or("canary");
+            keeps_to(own, Some(name), environment)?;
             let unknown = || format!("there is no template \"{name}\": canary, blue-green or careful");
-            Template::built_in(name).ok_or_else(|| fault("/template", "choice_unknown", unknown()))
+            own.get(name).ok_or_else(|| fault("/template", "choice_unknown", unknown()))
         }
     }
+}
+
+/// Refuses what is not one of the environment's own templates, where it has some.
+fn keeps_to(own: &Templates, name: Option<&str>, environment: &str) -> Result<(), ServiceError> {
+    let names: Vec<&str> = own.names().collect();
+    if names.is_empty() || name.is_some_and(|name| names.contains(&name)) {
+        return Ok(());
+    }
+    let detail = format!("{environment} has templates of its own, and rollouts keep to them");
+    Err(refused_with("template_required", detail, &format!("name one of {}", names.join(", "))))
 }
 
 /// All mistakes of a plan, seen from the request.

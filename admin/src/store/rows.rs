@@ -22,11 +22,13 @@ pub enum Kind {
     Flag,
     /// A flag in one environment.
     Targeting,
+    /// A named way to roll out in one environment.
+    Template,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::App,
         Self::Environment,
         Self::Traffic,
@@ -35,6 +37,7 @@ impl Kind {
         Self::Segment,
         Self::Flag,
         Self::Targeting,
+        Self::Template,
     ];
 
     /// Its name in the table.
@@ -48,6 +51,7 @@ impl Kind {
             Self::Segment => "segment",
             Self::Flag => "flag",
             Self::Targeting => "targeting",
+            Self::Template => "template",
         }
     }
 

@@ -1,6 +1,7 @@
 //! `bascule rollout`: a release takes over step by step, by evidence, and people decide what machines may not.
 
 mod show;
+mod template;
 mod watch;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ Examples:
   bascule rollout start web-1.5.0 -e production && bascule rollout status -e production --watch
   bascule rollout promote -e production --reason \"looked at it\"
   bascule rollout abort -e production --reason \"not today\" --yes
+  bascule rollout template set careful -e production --file careful.json
 
 Status --watch ends with 0 when the candidate is promoted, 10 when traffic was taken back, 11 when a
 person has to decide, and 12 when the time is up. A refusal by a policy (an approval, a freeze) is 5.";
@@ -77,6 +79,9 @@ pub(super) enum Verb {
     Abort(Decision),
     /// Start the newest rollout anew after its traffic was taken back.
     Retry(Decision),
+    /// The templates that an environment has of its own; rollouts there keep to them.
+    #[command(subcommand)]
+    Template(template::Verb),
 }
 
 /// Where.
@@ -93,7 +98,7 @@ pub(super) struct Start {
     release: String,
     #[command(flatten)]
     place: Place,
-    /// How: canary, blue-green or careful
+    /// How: a template of the environment, or canary, blue-green, careful
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     template: Option<String>,
     /// How, as JSON in own words (docs/rollouts.md); or - for stdin
@@ -145,6 +150,7 @@ pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
             decide(session, app, decision, "abort").await
         }
         Verb::Retry(decision) => decide(session, app, decision, "retry").await,
+        Verb::Template(verb) => template::run(session, app, verb).await,
     })
 }
 

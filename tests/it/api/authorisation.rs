@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 63] = [
+const MAY: [(&str, &str); 67] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -66,6 +66,10 @@ const MAY: [(&str, &str); 63] = [
     ("startRollout", "1111 3 33.. .. 333"),
     ("listRollouts", "1111 3 .... .. 333"),
     ("getRollout", "1111 3 .... .. 333"),
+    ("listRolloutTemplates", "1111 3 .... .. 333"),
+    ("getRolloutTemplate", "1111 3 .... .. 333"),
+    ("putRolloutTemplate", "1111 3 333. .. 333"),
+    ("deleteRolloutTemplate", "1111 3 333. .. 333"),
     ("getRolloutReports", "1111 3 .... .. 333"),
     ("pauseRollout", "1111 3 33.. .. 333"),
     ("resumeRollout", "1111 3 33.. .. 333"),
@@ -128,6 +132,7 @@ pub(super) fn described_in(plane: &ControlPlane, app: &str, environment: &str) -
         let names = [("app", app), ("env", environment), ("flag", "checkout"), ("segment", "staff")];
         let more = [
             ("rollout", "current"),
+            ("template", "slow"),
             ("release", "web-1"),
             ("number", "1"),
             ("other", "1"),
@@ -343,6 +348,7 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
     let traffic = json!({"active": "blue", "slots": {"blue": "web-1", "green": "web-2"}, "candidateWeight": 10});
     let scopes = json!([{"app": "web", "environment": "*", "role": "viewer"}]);
     let rollouts = |rest: &str| format!("{PRODUCTION}/rollouts{rest}");
+    let template = format!("{PRODUCTION}/rollout-templates/slow");
     let rollout = json!({"release": "web-2", "template": "blue-green", "reason": "why"});
     let (query, body, nowhere) = (Reason::Query, Reason::Body, Reason::Nowhere);
     let api = |rest: &str| format!("/api/v1/apps/api{rest}");
@@ -364,6 +370,8 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
         ("rollback", "POST", format!("{PRODUCTION}/rollback"), json!({"reason": "why", "waitMs": 0}), body),
         ("republishSnapshot", "POST", format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "why"}), body),
         ("apply", "PUT", "/api/v1/apply".to_owned(), Value::Null, query),
+        ("putRolloutTemplate", "PUT", template.clone(), json!({"preview": true}), query),
+        ("deleteRolloutTemplate", "DELETE", template, Value::Null, query),
         ("startRollout", "POST", rollouts(""), rollout, body),
         ("pauseRollout", "POST", rollouts("/current/pause"), json!({"reason": "why"}), body),
         ("resumeRollout", "POST", rollouts("/current/resume"), json!({"reason": "why"}), body),
@@ -397,7 +405,7 @@ fn every_write_leaves_one_audit_entry_and_a_refused_one_none() {
         let path = if reason == Reason::Query { format!("{path}?reason=why") } else { format!("{path}?") };
         let send = |path: &str, body: Value| {
             let request = plane.request(method, path.trim_end_matches('?')).token(plane.root());
-            let is_new = matches!(id, "putEnvironment" | "putSegment");
+            let is_new = matches!(id, "putEnvironment" | "putSegment" | "putRolloutTemplate");
             let request = if method == "POST" || is_new { request } else { request.header("if-match", "*") };
             let request = request.header("x-request-id", &format!("audit-{id}"));
             match id {

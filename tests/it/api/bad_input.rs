@@ -33,6 +33,7 @@ fn writes() -> Vec<Write> {
     let scopes = json!([{"app": "web", "environment": "*", "role": "viewer"}]);
     let traffic = json!({"active": "blue", "slots": {"blue": "web-2"}, "candidateWeight": 0});
     let environment = json!({"hosts": ["other.shop.example"]});
+    let template = json!({"preview": true, "bakeMs": 1000});
     let apply: Value = json!({"app": "web", "environments": {"staging": {"hosts": ["x.example"]}}});
     vec![
         write("createApp", "POST", "/api/v1/apps", json!({"name": "api", "description": "x"}), false),
@@ -48,6 +49,7 @@ fn writes() -> Vec<Write> {
         write("rollback", "POST", &format!("{PRODUCTION}/rollback"), json!({"reason": "x", "to": "web-2"}), false),
         write("republishSnapshot", "POST", &format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "x"}), false),
         write("startRollout", "POST", &format!("{PRODUCTION}/rollouts"), json!({"release": "web-2"}), false),
+        write("putRolloutTemplate", "PUT", &format!("{PRODUCTION}/rollout-templates/slow"), template, false),
         act("pauseRollout", "pause"),
         act("resumeRollout", "resume"),
         act("promoteRollout", "promote"),

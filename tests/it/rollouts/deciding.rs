@@ -4,6 +4,7 @@ use admin::model::{At, Edit};
 use admin::service::rollouts::Act;
 use admin::service::{Intent, ServiceError};
 use admin_api::answers::RollbackRequest;
+use admin_api::rollouts::StartRollout;
 use serde_json::{Value, json};
 
 use super::world::{Failing, World, code, person};
@@ -88,7 +89,7 @@ fn what_cannot_be_started_is_refused_with_its_reason() {
     assert_eq!(try_start("web-9", plan()), "release_unknown");
     assert_eq!(try_start("web-1", plan()), "release_active");
     assert_eq!(try_start("web-2", json!({"steps": [{"weight": 50}]})), "not-full");
-    assert_eq!(try_start("web-2", json!({"stpes": []})), "plan_invalid");
+    assert_eq!(try_start("web-2", json!({"stpes": []})), "key_unknown");
     assert_eq!(try_start("web-2", json!({"steps": [{"weight": 100, "gates": ["smoke"]}]})), "gate_unknown");
     world.start(plan());
     assert_eq!(try_start("web-2", plan()), "rollout_under_way");
@@ -117,4 +118,33 @@ fn a_newer_release_waits_until_what_everybody_has_is_known() {
     let newer = world.try_start("ada", "web-3", quick).expect("it starts");
     assert_eq!((newer.head.stable.as_str(), newer.head.release.as_str()), ("web-2", "web-3"));
     assert_eq!(world.traffic()["slots"], json!({"blue": "web-3", "green": "web-2"}));
+}
+
+#[test]
+fn rollouts_keep_to_the_templates_of_their_environment() {
+    let world = World::sqlite();
+    let intent = Intent { app: "web".into(), is_authorised: true, ..Intent::default() };
+    let put = |name: &str, document: Value| {
+        let edits = vec![Edit::put(At::template("production", name), document)];
+        let (root, intent) = (person("root"), intent.clone());
+        world.block_on(world.control().change(&root, intent, |_| Ok(edits)))
+    };
+    let refused = put("slow", json!({"steps": [{"weight": 10, "holdMs": 1}]})).expect_err("it does not end at 100 %");
+    let ServiceError::Faults(faults) = refused else { panic!("{refused}") };
+    let found: Vec<(&str, &str)> = faults.iter().map(|fault| (fault.pointer.as_str(), fault.code)).collect();
+    assert_eq!(found, [("/steps", "not-full")]);
+    let done = put("slow", json!({"steps": [{"weight": 10, "approval": true}, {"weight": 100}]})).expect("it is made");
+    assert!(done.snapshots.is_empty(), "no edge has anything to do with it");
+    assert_eq!(code(world.try_start("ada", "web-2", plan())), "template_required");
+    let start = |template: Option<&str>| {
+        let template = template.map(str::to_owned);
+        let request = StartRollout { release: "web-2".into(), template, ..StartRollout::default() };
+        let ada = person("ada");
+        let place = ("web", "production");
+        world.block_on(world.control().start_rollout(&ada, place, &request, false, world.now))
+    };
+    assert_eq!(code(start(Some("canary"))), "template_required");
+    let started = start(None).expect("the only one is meant");
+    assert_eq!((started.head.template.as_str(), started.head.steps), ("slow", 2));
+    assert_eq!(code(world.act("ada", Act::Promote { full: true })), "four_eyes");
 }

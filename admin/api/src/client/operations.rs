@@ -16,7 +16,7 @@ use crate::answers::{
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
 };
-use crate::rollouts::{Rollout, RolloutHead, RolloutReports, StartRollout};
+use crate::rollouts::{Rollout, RolloutHead, RolloutReports, RolloutTemplate, StartRollout};
 
 /// Items of one part of a list, the most that there may be.
 const PART: usize = 200;
@@ -323,6 +323,50 @@ impl Client {
     ) -> Result<Reply<Rollout>, ClientError> {
         let id = id.map_or_else(|| "current".to_owned(), |id| id.to_string());
         self.ask(get(&of_environment(app, environment, &["rollouts", &id]))).await
+    }
+
+    /// `listRolloutTemplates`.
+    pub async fn list_rollout_templates(
+        &self,
+        app: &str,
+        environment: &str,
+    ) -> Result<Reply<Page<Named<RolloutTemplate>>>, ClientError> {
+        self.list(get(&of_environment(app, environment, &["rollout-templates"])), None).await
+    }
+
+    /// `getRolloutTemplate`.
+    pub async fn get_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+    ) -> Result<Reply<Named<RolloutTemplate>>, ClientError> {
+        self.ask(get(&of_environment(app, environment, &["rollout-templates", template]))).await
+    }
+
+    /// `putRolloutTemplate`.
+    pub async fn put_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+        body: &Value,
+        change: Change<'_>,
+    ) -> Result<Reply<Value>, ClientError> {
+        let path = of_environment(app, environment, &["rollout-templates", template]);
+        self.ask(change.on(Call::v1(Method::PUT, &path).json(body)?)).await
+    }
+
+    /// `deleteRolloutTemplate`.
+    pub async fn delete_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+        change: Change<'_>,
+    ) -> Result<Answer, ClientError> {
+        let path = of_environment(app, environment, &["rollout-templates", template]);
+        self.send(change.on(Call::v1(Method::DELETE, &path))).await
     }
 
     /// `getRolloutReports`: a part of what a rollout was judged by.

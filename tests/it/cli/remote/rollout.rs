@@ -79,7 +79,13 @@ fn a_policy_that_refuses_has_a_code_of_its_own() {
     let steps = json!([{"weight": 10, "approval": true}, {"weight": 100}]);
     std::fs::write(&file, json!({"steps": steps}).to_string()).expect("written");
     let path = file.display().to_string();
-    done(&plane, ["rollout", "start", "web-2", "-e", "production", "--file", &path]);
+    done(&plane, ["rollout", "template", "set", "asked", "-e", "production", "--file", &path]);
+    assert!(done(&plane, ["rollout", "template", "list", "-e", "production"]).contains("10 % (approval), 100 %"));
+    let other = run(&plane, ["rollout", "start", "web-2", "-e", "production", "--template", "canary"]);
+    assert_eq!(other.code, 5, "{other:?}");
+    done(&plane, ["rollout", "template", "get", "asked", "-e", "production"]);
+    done(&plane, ["rollout", "start", "web-2", "-e", "production"]);
+    done(&plane, ["rollout", "template", "delete", "asked", "-e", "production", "--yes"]);
     let refused = run(&plane, ["rollout", "promote", "-e", "production"]);
     assert_eq!(refused.code, 5, "{refused:?}");
     assert!(refused.stderr.contains("four_eyes"), "{refused:?}");
