@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use verdict::{FULL_WEIGHT, Level, Policy};
 
 use crate::plan::{Fault, Faults};
@@ -122,7 +123,8 @@ pub struct Template {
     pub inconclusive: Inconclusive,
     /// What to do about a newer release.
     pub superseding: Superseding,
-    /// How the candidate is judged.
+    /// How the candidate is judged; by requests unless it says otherwise, since counters of requests are what edges report.
+    #[serde(deserialize_with = "by_requests")]
     pub verdict: Policy,
 }
 
@@ -143,7 +145,6 @@ impl Default for Template {
             approvers: Vec::new(),
             inconclusive: Inconclusive::Hold,
             superseding: Superseding::Refuse,
-            // Edges report counters of requests.
             verdict: Policy { level: Level::Request, ..Policy::default() },
         }
     }
@@ -293,6 +294,18 @@ fn are_names(names: &[String]) -> bool {
     different.len() == names.len() && names.len() <= MOST_NAMES
 }
 
+fn by_requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
+    /// The level alone, to see whether it is said.
+    #[derive(Deserialize)]
+    struct Said {
+        level: Option<Level>,
+    }
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let said = Said::deserialize(&value).map_err(D::Error::custom)?;
+    let policy = Policy::deserialize(value).map_err(D::Error::custom)?;
+    Ok(Policy { level: said.level.unwrap_or(Level::Request), ..policy })
+}
+
 fn five_minutes() -> Ms {
     5 * MINUTE
 }
@@ -327,6 +340,12 @@ mod tests {
         let named = Templates::new([("slow".to_owned(), Template::default())].into());
         assert_eq!(named.get("slow").map(|template| template.name), Some("slow".to_owned()));
         assert!(serde_json::from_str::<Templates>(r#"{"a": {"stpes": []}}"#).is_err());
+        let level = |verdict: &str| {
+            let template: Template = serde_json::from_str(&format!("{{\"verdict\": {verdict}}}")).expect("it is read");
+            template.verdict.level
+        };
+        assert_eq!(level(r#"{"alpha": 0.001}"#), Level::Request);
+        assert_eq!(level(r#"{"level": "unit"}"#), Level::Unit);
     }
 
     #[test]

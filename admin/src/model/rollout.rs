@@ -6,11 +6,15 @@
 use edge_engine::Slot;
 use rollout::{Effect, Plan, Template, Templates};
 use serde_json::{Map, Value, json};
+use verdict::{Level, Policy};
 
 use super::fault::Unfit;
 use super::rollback::{self, held, remember};
 use super::{App, At, Edit, Fault};
 use crate::store::Kind;
+
+/// The gate that every connected edge runs the newest snapshot.
+pub const ACKNOWLEDGED: &str = "acknowledged";
 
 /// Why a rollout cannot begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +64,35 @@ pub fn template(at: &At, document: &Value) -> Result<Value, Vec<Fault>> {
         vec![fault(pointer, code, detail)]
     })?;
     let template = Template { name: at.key.clone(), ..template };
-    let faults: Vec<Fault> =
-        template.check().into_iter().map(|found| fault(found.pointer, found.code, found.detail)).collect();
+    let found = template.check().into_iter().map(|found| fault(found.pointer, found.code, found.detail));
+    let faults: Vec<Fault> = found.chain(unavailable(at, "", &template)).collect();
     // A template has text keys and finite numbers, and nothing else can fail.
     if faults.is_empty() { Ok(serde_json::to_value(&template).unwrap_or_default()) } else { Err(faults) }
+}
+
+/// What a template may say and this control plane cannot do: ask other gates than its own, and judge by what no edge reports.
+pub fn unavailable(at: &At, parent: &str, template: &Template) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut refuse = |pointer: String, code, detail: String| {
+        faults.push(Fault { pointer: format!("{parent}{pointer}"), ..Fault::whole(at.clone(), code, detail) });
+    };
+    for (index, step) in template.steps.iter().enumerate() {
+        for gate in step.gates.iter().filter(|gate| *gate != ACKNOWLEDGED) {
+            let detail = format!("there is no gate \"{gate}\" here, only {ACKNOWLEDGED}");
+            refuse(format!("/steps/{index}/gates"), "gate_unknown", detail);
+        }
+    }
+    let Policy { level, latency, custom, .. } = &template.verdict;
+    if *level != Level::Request {
+        let detail = "edges report counters of requests, so a candidate is judged by them: request";
+        refuse("/verdict/level".to_owned(), "level_unavailable", detail.to_owned());
+    }
+    for (name, is_asked) in [("latency", latency.is_some()), ("custom", !custom.is_empty())] {
+        if is_asked {
+            refuse(format!("/verdict/{name}"), "measure_unavailable", "no edge reports it yet".to_owned());
+        }
+    }
+    faults
 }
 
 /// The templates that an environment has of its own.

@@ -13,12 +13,10 @@ use rollout::{By, Effect, Event, Ms, Plan, Refused, State, Template, Templates, 
 
 use super::{Actor, Control, Intent, Mover, ServiceError};
 use crate::model::fault::Unfit;
-use crate::model::rollout::{StartError, edits, stable, templates};
+use crate::model::rollout::{StartError, edits, stable, templates, unavailable};
 use crate::model::{At, Fault};
 use crate::store::{RolloutRow, TransitionRow, WriteTx};
 
-/// Gates that this control plane can ask.
-const GATES: [&str; 1] = [drive::ACKNOWLEDGED];
 /// Characters of an audit's reason.
 const MOST_REASON: usize = 1000;
 
@@ -412,12 +410,7 @@ fn check(plan: &Plan, environment: &str) -> Result<(), ServiceError> {
         let pointer = mistake.pointer.strip_prefix("/template").map(|rest| format!("/plan{rest}"));
         faults.push(fault(pointer.unwrap_or(mistake.pointer), mistake.code, mistake.detail));
     }
-    for (index, step) in plan.template.steps.iter().enumerate() {
-        for gate in step.gates.iter().filter(|gate| !GATES.contains(&gate.as_str())) {
-            let detail = format!("there is no gate \"{gate}\" here: {}", GATES.join(", "));
-            faults.push(fault(format!("/plan/steps/{index}/gates"), "gate_unknown", detail));
-        }
-    }
+    faults.extend(unavailable(&At::traffic(environment), "/plan", &plan.template));
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::Faults(faults)) }
 }
 

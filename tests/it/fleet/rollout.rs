@@ -103,6 +103,19 @@ fn a_good_candidate_takes_over_by_what_the_gateways_report() {
 }
 
 #[test]
+fn without_visitors_it_is_held() {
+    let fleet = fleet(Origin::named("green"));
+    let plan = json!({"steps": [{"weight": 50, "holdMs": 500, "limitMs": 1_000}, {"weight": 100}]});
+    let body = json!({"release": "web-2", "plan": plan});
+    assert_eq!(fleet.plane.ask("POST", &format!("{PRODUCTION}/rollouts"), Some(body)).status, 201);
+    let held = eventually("it is held", || current(&fleet), |rollout| rollout["state"] == "held");
+    let sentence = held["transitions"][1]["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains("not a single request at web-2"), "{held}");
+    let traffic = fleet.plane.ask("GET", &format!("{PRODUCTION}/traffic"), None).body;
+    assert_eq!(traffic["candidateWeight"], 50, "the weight stays");
+}
+
+#[test]
 fn without_visitors_nothing_goes_forward_and_people_decide() {
     let fleet = fleet(Origin::named("green"));
     start(&fleet);

@@ -13,15 +13,15 @@ use verdict::{Evidence, Names, Progress};
 use super::evidence::{count, is_judged, rebuilt};
 use super::{Author, Rollout, ms};
 use crate::edges::proof::Proof;
-use crate::model::rollout::{is_back, is_own};
+use crate::model::rollout::{ACKNOWLEDGED, is_back, is_own};
 use crate::service::{Actor, Control, ServiceError};
 use crate::store::RolloutRow;
 
-/// The gate that every connected edge runs the newest snapshot.
-pub(super) const ACKNOWLEDGED: &str = "acknowledged";
-
 /// What the audit calls what the machine does.
 pub(super) const OPERATION: &str = "driveRollout";
+
+/// A stay is counted at most so often for each e-fold of its length: at half a second in the first hours, at 4 s after a day.
+const MOST_COUNTS: Ms = 20_000;
 
 /// What a driver keeps between two looks.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Driver {
 struct Known {
     counted: i64,
     transitions: i64,
+    /// When it was counted last.
+    at: Ms,
     evidence: Evidence,
 }
 
@@ -77,7 +79,10 @@ impl Control {
         let is_late = rollout.state.deadline(&rollout.plan).is_some_and(|deadline| deadline <= now);
         let RolloutRow { id, counted, transitions, .. } = rollout.row;
         let mut view = self.store.read().await?;
-        let has_reports = !view.batches(id, counted + 1, counted + 1).await?.is_empty();
+        // The longer a stay, the rarer what it brings is counted, so that what is kept stays bounded.
+        let pause = now.saturating_sub(rollout.state.phase.since()) / MOST_COUNTS;
+        let is_time = driver.known.get(&id).is_none_or(|known| now >= known.at.saturating_add(pause));
+        let has_reports = is_time && !view.batches(id, counted + 1, counted + 1).await?.is_empty();
         if events.is_empty() && !is_late && !has_reports {
             return Ok(rollout.state.phase.is_taking_back());
         }
@@ -113,7 +118,7 @@ impl Control {
         let author = Author { actor: &actor, operation: OPERATION, reason: String::new() };
         let rollout = self.write_rollout(tx, rollout, &author).await?;
         let RolloutRow { id, counted, transitions, .. } = rollout.row;
-        driver.known.insert(id, Known { counted, transitions, evidence });
+        driver.known.insert(id, Known { counted, transitions, at: now, evidence });
         Ok(rollout.state.phase.is_taking_back())
     }
 
