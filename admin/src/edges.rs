@@ -427,6 +427,13 @@ impl Hub {
         state.everywhere().into_iter().cloned().collect()
     }
 
+    /// Where an edge is, as it said when it connected.
+    pub fn region_of(&self, edge: &str, boot: &str) -> Option<String> {
+        let state = self.lock();
+        let named = |known: &&&Edge| known.hello.edge == edge && known.hello.boot == boot;
+        state.everywhere().iter().find(named).and_then(|known| known.hello.region.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is made whole under the lock, and none of them can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

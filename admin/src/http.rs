@@ -27,11 +27,13 @@ mod ofrep;
 mod ops;
 mod releases;
 mod rollback;
+mod rollouts;
 mod segments;
 mod snapshots;
 mod standing;
 mod strict;
 mod targeting;
+mod templates;
 mod tokens;
 mod traffic;
 

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod export;
 pub mod fault;
 pub mod rollback;
+pub mod rollout;
 pub mod weights;
 
 pub use app::{App, Changed, Edit, Entry, ObjectChange};
@@ -70,6 +71,11 @@ impl At {
         Self::of(Kind::Targeting, environment, flag)
     }
 
+    /// A named way to roll out in an environment.
+    pub fn template(environment: &str, name: &str) -> Self {
+        Self::of(Kind::Template, environment, name)
+    }
+
     fn of(kind: Kind, environment: &str, key: &str) -> Self {
         Self { kind, environment: environment.to_owned(), key: key.to_owned() }
     }
@@ -107,6 +113,7 @@ impl std::fmt::Display for At {
             Kind::Segment => write!(f, "segments/{key}"),
             Kind::Flag => write!(f, "flags/{key}"),
             Kind::Targeting => write!(f, "environments/{environment}/flags/{key}"),
+            Kind::Template => write!(f, "environments/{environment}/rollout-templates/{key}"),
         }
     }
 }

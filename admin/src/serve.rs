@@ -7,6 +7,7 @@
 mod background;
 mod connection;
 mod push;
+mod rollouts;
 mod rosters;
 mod timed;
 

@@ -9,6 +9,7 @@ pub mod error;
 pub(crate) mod publish;
 pub mod reports;
 pub mod rollback;
+pub mod rollouts;
 pub mod stale;
 pub mod tokens;
 
@@ -25,7 +26,7 @@ use crate::principal::Principal;
 use crate::signing::Signer;
 use crate::store::{EnvironmentKey, Store, View};
 
-pub use change::{Committed, Intent};
+pub use change::{Committed, Intent, Mover};
 pub use error::ServiceError;
 
 /// Who does something, in which request.
@@ -58,6 +59,8 @@ pub struct Control {
     pub tokens: tokens::Tokens,
     /// What edges counted and is not stored yet.
     pub reports: reports::Reports,
+    /// Tells the driver of rollouts that there is something to do.
+    pub wake: tokio::sync::Notify,
     apps: Mutex<HashMap<String, Arc<Cached>>>,
 }
 
@@ -92,6 +95,7 @@ impl Control {
             hub,
             tokens: tokens::Tokens::default(),
             reports: reports::Reports::default(),
+            wake: tokio::sync::Notify::new(),
             apps: Mutex::default(),
         }
     }

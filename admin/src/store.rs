@@ -8,12 +8,14 @@
 mod audit;
 mod connection;
 mod error;
+mod lead;
 mod location;
 mod lock;
 pub mod migrate;
 mod notices;
 mod pools;
 mod read;
+mod rollouts;
 mod room;
 mod rows;
 mod session;
@@ -29,6 +31,7 @@ use tokio::sync::broadcast;
 
 pub use audit::AuditFilter;
 pub use error::{Cause, StoreError};
+pub use lead::Leadership;
 pub use location::{Location, LocationError};
 pub use notices::Notice;
 pub use read::View;

@@ -31,6 +31,7 @@ mod reference;
 mod release;
 mod remote;
 mod rollback;
+mod rollout;
 mod segment;
 mod snapshot;
 mod table;

@@ -1,6 +1,7 @@
 //! A control plane and real gateways that follow it: what was promised to hold across processes.
 
 mod rollback;
+mod rollout;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -22,6 +22,7 @@ mod ops;
 mod process;
 mod restart;
 mod rig;
+mod rollouts;
 mod running;
 mod snapshot_format;
 mod state;

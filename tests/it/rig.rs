@@ -25,16 +25,30 @@ use tokio_util::sync::CancellationToken;
 /// Long enough for a machine that is busy with everything else.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// For what takes its time by itself, as a rollout does.
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
+
 /// Waits until something is so; fails with what it was instead.
 #[track_caller]
 pub(crate) fn eventually<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, is_so: impl Fn(&T) -> bool) -> T {
+    within(PATIENCE, what, look, is_so)
+}
+
+/// The same for what takes longer.
+#[track_caller]
+pub(crate) fn patiently<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, is_so: impl Fn(&T) -> bool) -> T {
+    within(LONG_PATIENCE, what, look, is_so)
+}
+
+#[track_caller]
+fn within<T: std::fmt::Debug>(patience: Duration, what: &str, look: impl Fn() -> T, is_so: impl Fn(&T) -> bool) -> T {
     let started = Instant::now();
     loop {
         let seen = look();
         if is_so(&seen) {
             return seen;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}; it is {seen:?}");
+        assert!(started.elapsed() < patience, "{what}; it is {seen:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -9,6 +9,7 @@ mod migrations;
 mod notices;
 mod objects;
 mod publications;
+mod rollouts;
 mod speed;
 mod transactions;
 
@@ -82,6 +83,12 @@ suite! {
         a_report_is_accepted_once,
         counters_add_up,
         counters_take_many_and_stay_at_the_largest_number,
+    }
+    rollouts {
+        a_rollout_is_read_as_it_was_written,
+        an_environment_has_one_under_way,
+        transitions_only_grow,
+        batches_are_replaced_in_their_group,
     }
     transactions {
         a_dropped_transaction_leaves_nothing,

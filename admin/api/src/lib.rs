@@ -10,6 +10,7 @@ pub mod client;
 pub mod edge;
 pub mod objects;
 pub mod problem;
+pub mod rollouts;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError};

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::model::At;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, Unfit};
 use crate::model::rollback::RollbackError;
 use crate::service::ServiceError;
 use crate::store::StoreError;
@@ -121,27 +121,7 @@ impl Failure {
         if !inner.is_data() {
             return Self::new(StatusCode::BAD_REQUEST, "body_invalid", format!("the body is not JSON: {inner}"));
         }
-        let mut pointer = String::new();
-        for segment in error.path() {
-            use serde_path_to_error::Segment;
-            let step = match segment {
-                Segment::Seq { index } => index.to_string(),
-                Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
-                Segment::Enum { variant } => variant.clone(),
-                Segment::Unknown => continue,
-            };
-            pointer.push('/');
-            pointer.push_str(&step);
-        }
-        // Where in the text it is says nothing more than the pointer.
-        let detail = inner.to_string();
-        let detail = detail.split(" at line ").next().unwrap_or_default().to_owned();
-        let code = match () {
-            () if detail.starts_with("unknown field") => "key_unknown",
-            () if detail.starts_with("missing field") => "key_missing",
-            () if detail.starts_with("unknown variant") => "choice_unknown",
-            () => "type_mismatch",
-        };
+        let Unfit { pointer, code, detail } = Unfit::of(error);
         let fault = ApiFault { pointer, code: code.to_owned(), detail: detail.clone(), place: None, hint: None };
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "body_unfit", detail).with(|refusal| refusal.errors.push(fault))
     }

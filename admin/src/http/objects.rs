@@ -205,6 +205,9 @@ pub(super) fn location(call: &Call, at: &At) -> String {
             format!("/api/v1/apps/{app}/environments/{}/flags/{}", at.environment, encode(&at.key))
         }
         Kind::Environment => format!("/api/v1/apps/{app}/environments/{}", at.environment),
+        Kind::Template => {
+            format!("/api/v1/apps/{app}/environments/{}/rollout-templates/{}", at.environment, encode(&at.key))
+        }
         Kind::Traffic | Kind::History => format!("/api/v1/apps/{app}/environments/{}/traffic", at.environment),
     }
 }

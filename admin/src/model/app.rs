@@ -264,7 +264,8 @@ impl App {
 
     /// Reads what was touched, and puts it into its one form.
     fn read(&mut self, touched: &BTreeSet<At>, faults: &mut Vec<Fault>) {
-        if touched.iter().any(|at| !matches!(at.kind, Kind::Targeting | Kind::Traffic | Kind::History)) {
+        if touched.iter().any(|at| !matches!(at.kind, Kind::Targeting | Kind::Traffic | Kind::History | Kind::Template))
+        {
             self.vocabulary = Arc::new(self.names());
         }
         let names = Arc::clone(&self.vocabulary);
@@ -277,6 +278,7 @@ impl App {
                 Kind::Segment => self.read_segment(at, &names, faults),
                 Kind::Release => self.read_release(at, faults),
                 Kind::App => self.read_app(faults),
+                Kind::Template => self.read_template(at, faults),
                 Kind::History => {}
             }
         }
@@ -300,6 +302,14 @@ impl App {
             && *entry.document != document
         {
             entry.document = Arc::new(document);
+        }
+    }
+
+    fn read_template(&mut self, at: &At, faults: &mut Vec<Fault>) {
+        let Some(entry) = self.objects.get(at) else { return };
+        match super::rollout::template(at, &entry.document) {
+            Ok(document) => self.replace(at, document),
+            Err(found) => faults.extend(found),
         }
     }
 

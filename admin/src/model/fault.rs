@@ -19,6 +19,45 @@ pub struct Fault {
     pub hint: Option<String>,
 }
 
+/// Where and how a JSON document does not fit its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// JSON pointer.
+    pub pointer: String,
+    /// Stable code.
+    pub code: &'static str,
+    /// A sentence.
+    pub detail: String,
+}
+
+impl Unfit {
+    /// What serde says.
+    pub fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let mut pointer = String::new();
+        for segment in error.path() {
+            use serde_path_to_error::Segment;
+            let step = match segment {
+                Segment::Seq { index } => index.to_string(),
+                Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+                Segment::Enum { variant } => variant.clone(),
+                Segment::Unknown => continue,
+            };
+            pointer.push('/');
+            pointer.push_str(&step);
+        }
+        // Where in the text it is says nothing more than the pointer.
+        let detail = error.inner().to_string();
+        let detail = detail.split(" at line ").next().unwrap_or_default().to_owned();
+        let code = match () {
+            () if detail.starts_with("unknown field") => "key_unknown",
+            () if detail.starts_with("missing field") => "key_missing",
+            () if detail.starts_with("unknown variant") => "choice_unknown",
+            () => "type_mismatch",
+        };
+        Self { pointer, code, detail }
+    }
+}
+
 impl Fault {
     /// About an object as a whole.
     pub fn whole(at: At, code: &'static str, detail: impl Into<String>) -> Self {

@@ -1,4 +1,5 @@
-//! What the control plane does by itself: writing reports and uses of tokens, forgetting, hearing of other processes.
+//! What the control plane does by itself: writing reports and uses of tokens, driving rollouts, forgetting, hearing of other
+//! processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::rosters;
+use super::{rollouts, rosters};
 use crate::http::idempotency::KEPT_MS;
 use crate::ids;
 use crate::service::publish::TOPIC_PUBLISHED;
@@ -15,6 +16,8 @@ use crate::service::tokens::TOPIC_TOKENS;
 use crate::service::{Control, ServiceError};
 use crate::store::Notice;
 
+/// What edges reported of a rollout is kept so long after its end: 90 days.
+const REPORTS_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// Between two times of writing what may wait.
 const TIDY: Duration = Duration::from_mins(1);
 /// Boots of edges are looked through once in so many times.
@@ -40,6 +43,8 @@ pub(super) fn start(control: &Arc<Control>, stop: &CancellationToken, tasks: &Ta
     });
     let (own, until) = (Arc::clone(control), stop.clone());
     tasks.spawn(async move { rosters::write(&own, &until).await });
+    let (own, until) = (Arc::clone(control), stop.clone());
+    tasks.spawn(async move { rollouts::drive(&own, &until).await });
     if control.store.is_shared() {
         let (own, until) = (Arc::clone(control), stop.clone());
         tasks.spawn(async move { until.run_until_cancelled(rosters::listen(&own)).await });
@@ -59,6 +64,7 @@ async fn tidy(control: &Control) -> Result<(), ServiceError> {
     let mut tx = control.store.write().await?;
     tx.touch_tokens(&used).await?;
     tx.forget_remembered(ids::now_ms() - KEPT_MS).await?;
+    tx.forget_batches(ids::now_ms() - REPORTS_KEPT_MS).await?;
     tx.commit().await?;
     Ok(())
 }

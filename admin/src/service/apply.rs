@@ -135,9 +135,10 @@ fn edit(app: &App, object: Object) -> Edit {
     Edit::put(at, document)
 }
 
-/// What is there and not mentioned. Histories are nobody's to mention.
+/// What is there and not mentioned. Histories are nobody's to mention, and templates have no place in such a file.
 fn missing(app: &App, mentioned: &BTreeSet<At>) -> Vec<At> {
-    let known = app.entries().map(|(at, _)| at).filter(|at| !matches!(at.kind, Kind::History | Kind::App));
+    let known =
+        app.entries().map(|(at, _)| at).filter(|at| !matches!(at.kind, Kind::History | Kind::Template | Kind::App));
     known.filter(|at| !mentioned.contains(at)).cloned().collect()
 }
 

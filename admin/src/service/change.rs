@@ -35,6 +35,18 @@ pub struct Intent {
     pub may_create_app: bool,
     /// Whether each changed object's own role was checked already, by the operation.
     pub is_authorised: bool,
+    /// Who moves traffic with it.
+    pub mover: Mover,
+}
+
+/// Who moves traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mover {
+    /// Somebody who must not take it out of a rollout's hands.
+    #[default]
+    Anybody,
+    /// A rollout, or a rollback, which ends it.
+    Rollout,
 }
 
 /// What was done, or would be.
@@ -54,6 +66,23 @@ pub struct Committed {
     pub at: std::time::Instant,
 }
 
+/// A change that is written and not committed yet.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// What was done.
+    pub(super) done: Committed,
+    /// What follows the commit; `None` when nothing was written.
+    pub(super) after: Option<After>,
+}
+
+/// What follows a commit.
+#[derive(Debug)]
+pub(super) struct After {
+    cached: Arc<Cached>,
+    revision: i64,
+    publications: Vec<Publication>,
+}
+
 impl Control {
     /// Does what `edit` makes of the app. `edit` sees the app as it is within the transaction.
     pub async fn change(
@@ -63,7 +92,19 @@ impl Control {
         edit: impl FnOnce(&App) -> Result<Vec<Edit>, ServiceError> + Send,
     ) -> Result<Committed, ServiceError> {
         let mut tx = self.store.write().await?;
-        let cached = self.app_in(&mut tx, &intent.app).await?;
+        let written = self.change_in(&mut tx, actor, &intent, edit).await?;
+        self.finish(tx, &intent, written).await
+    }
+
+    /// The same within a transaction that does more; [`Control::finish`] ends it.
+    pub(super) async fn change_in(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        intent: &Intent,
+        edit: impl FnOnce(&App) -> Result<Vec<Edit>, ServiceError> + Send,
+    ) -> Result<Written, ServiceError> {
+        let cached = self.app_in(tx, &intent.app).await?;
         if !cached.app.exists() && !intent.may_create_app {
             return Err(ServiceError::not_found("app", &intent.app));
         }
@@ -74,32 +115,50 @@ impl Control {
         if !intent.is_authorised {
             authorise(&actor.principal, app.name(), &changes)?;
         }
-        if let Some(fault) = self.taken_host(&mut tx, &app, &changes).await? {
+        if intent.mover == Mover::Anybody {
+            not_of_a_rollout(tx, app.name(), &changes).await?;
+        }
+        if let Some(fault) = self.taken_host(tx, &app, &changes).await? {
             return Err(ServiceError::Faults(vec![fault]));
         }
-        let known = known(&mut tx, &cached, &app).await?;
+        let known = known(tx, &cached, &app).await?;
         let ready = publish::ready(&known, built);
         let is_empty = changes.is_empty() && ready.is_empty();
         if intent.dry_run || is_empty {
             let snapshots = ready.iter().map(|one| (one.environment().to_owned(), one.number())).collect();
             let (app, at) = (Arc::new(app), std::time::Instant::now());
-            return Ok(Committed { app, changes, moves, snapshots, revision: None, at });
+            return Ok(Written { done: Committed { app, changes, moves, snapshots, revision: None, at }, after: None });
         }
         let now = ids::now_ms();
         let revision = tx.next_revision().await?;
         app.stamp(&changes, revision, now);
-        write_objects(&mut tx, &app, &changes, revision).await?;
-        write_keys(&mut tx, &cached, &keys, &app).await?;
-        let audit = tx.append_audit(entry(actor, &intent, &changes, now)).await?;
-        let (publications, published) = self.publish_in(&mut tx, &cached, &app, ready, (now, audit.sequence)).await?;
-        tx.commit().await?;
-        let at = std::time::Instant::now();
+        write_objects(tx, &app, &changes, revision).await?;
+        write_keys(tx, &cached, &keys, &app).await?;
+        let audit = tx.append_audit(entry(actor, intent, &changes, now)).await?;
+        let (publications, published) = self.publish_in(tx, &cached, &app, ready, (now, audit.sequence)).await?;
         let app = Arc::new(app);
-        self.remember(&Arc::new(Cached { app: Arc::clone(&app), keys: Arc::new(keys), published }));
         let snapshots = publications.iter().filter(|one| one.document.is_some());
         let snapshots = snapshots.map(|one| (one.environment.clone(), one.number)).collect();
-        self.announce(&intent, revision, publications).await;
-        Ok(Committed { app, changes, moves, snapshots, revision: Some(revision), at })
+        let cached = Arc::new(Cached { app: Arc::clone(&app), keys: Arc::new(keys), published });
+        let at = std::time::Instant::now();
+        let done = Committed { app, changes, moves, snapshots, revision: Some(revision), at };
+        Ok(Written { done, after: Some(After { cached, revision, publications }) })
+    }
+
+    /// Commits, and publishes what was committed.
+    pub(super) async fn finish(
+        &self,
+        tx: WriteTx,
+        intent: &Intent,
+        written: Written,
+    ) -> Result<Committed, ServiceError> {
+        let Written { mut done, after } = written;
+        let Some(After { cached, revision, publications }) = after else { return Ok(done) };
+        tx.commit().await?;
+        done.at = std::time::Instant::now();
+        self.remember(&cached);
+        self.announce(intent, revision, publications).await;
+        Ok(done)
     }
 
     async fn publish_in(
@@ -263,12 +322,25 @@ pub(super) fn entry(actor: &Actor, intent: &Intent, changes: &[ObjectChange], no
     }
 }
 
+/// While a rollout is under way, the traffic is its own: nobody else moves it, or takes the environment away.
+async fn not_of_a_rollout(tx: &mut WriteTx, app: &AppName, changes: &[ObjectChange]) -> Result<(), ServiceError> {
+    for change in changes.iter().filter(|change| change.at.kind == Kind::Traffic) {
+        let environment = &change.at.environment;
+        if let Some(row) = tx.rollout_under_way(app.as_str(), environment).await? {
+            return Err(super::rollouts::under_way(&row));
+        }
+    }
+    Ok(())
+}
+
 /// Each changed object needs its own role, whoever's operation changes it.
 fn authorise(principal: &Principal, app: &AppName, changes: &[ObjectChange]) -> Result<(), ServiceError> {
     for change in changes {
         let (role, reach) = match change.at.kind {
             Kind::App | Kind::Environment => (Role::Admin, Reach::AllOfApp),
             Kind::Traffic | Kind::History => (Role::Operator, Reach::Environment),
+            // What operators have to keep to is not theirs to change.
+            Kind::Template => (Role::Admin, Reach::Environment),
             Kind::Targeting => (Role::Editor, Reach::Environment),
             // What nobody uses yet harms nobody.
             Kind::Release => (Role::Editor, Reach::SomeOfApp),

@@ -136,6 +136,9 @@ impl Control {
         reason: String,
     ) -> Result<i64, ServiceError> {
         let mut tx = self.store.write().await?;
+        if let Some(row) = tx.rollout_under_way(app, environment).await? {
+            return Err(super::rollouts::under_way(&row));
+        }
         let cached = self.app_in(&mut tx, app).await?;
         let last = cached.published.get(environment);
         let last = last.ok_or_else(|| ServiceError::not_found("environment", environment))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use admin_api::edge::Report;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::rollouts::evidence::Gathered;
 use super::{Control, ServiceError};
 use crate::ids;
 use crate::store::UsageDelta;
@@ -62,13 +63,20 @@ impl Control {
     }
 
     async fn write_group(&self, group: &[Waiting]) -> Result<(), ServiceError> {
-        let now = ids::now_ms();
+        let reports: Vec<&Report> = group.iter().map(|(report, _)| report).collect();
+        self.record_reports(&reports, ids::now_ms()).await
+    }
+
+    /// Writes reports that arrived now, each that was not written before: counters, and the evidence of rollouts.
+    pub async fn record_reports(&self, group: &[&Report], now: i64) -> Result<(), ServiceError> {
         let mut tx = self.store.write().await?;
+        let mut gathered = Gathered::begin(&mut tx).await?;
         let mut sums: BTreeMap<(String, String, &str, String, String), i64> = BTreeMap::new();
-        for (report, _) in group {
+        for report in group {
             let sequence = i64::try_from(report.sequence).unwrap_or(i64::MAX);
             if tx.accept_report(&report.edge, &report.boot, sequence, now).await? {
                 add_up(report, &mut sums);
+                gathered.add(report, &self.hub, now);
             }
         }
         let deltas: Vec<UsageDelta> = sums
@@ -84,7 +92,11 @@ impl Control {
             })
             .collect();
         tx.add_usage(&deltas, now).await?;
+        let is_evidence = gathered.write(&mut tx, now).await?;
         tx.commit().await?;
+        if is_evidence {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use admin_api::answers::{RollbackAnswer, RollbackRequest};
 use admin_api::edge::Scope;
 
-use super::{Actor, Control, Intent, ServiceError};
+use super::{Actor, Control, Intent, Mover, ServiceError};
 use crate::model::rollback;
 
 /// How long a caller who says nothing waits for acknowledgements.
@@ -32,11 +32,13 @@ impl Control {
             subject: format!("environments/{environment}/traffic"),
             reason: request.reason.clone(),
             is_authorised: true,
+            mover: Mover::Rollout,
             ..Intent::default()
         };
         let mut planned = None;
-        let committed = self
-            .change(actor, intent, |app| {
+        let mut tx = self.store.write().await?;
+        let written = self
+            .change_in(&mut tx, actor, &intent, |app| {
                 if app.environment(environment).is_none() {
                     return Err(ServiceError::not_found("environment", environment));
                 }
@@ -46,6 +48,9 @@ impl Control {
             })
             .await?;
         let (from, to) = planned.unwrap_or_default();
+        let now = super::rollouts::ms(crate::ids::now_ms());
+        self.rolled_back(&mut tx, actor, (app, environment), (&from, &request.reason), now).await?;
+        let committed = self.finish(tx, &intent, written).await?;
         let number = committed.snapshots.iter().find(|(name, _)| name == environment).map(|(_, number)| *number);
         let number = match number {
             Some(number) => number,

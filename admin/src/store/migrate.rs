@@ -152,8 +152,9 @@ macro_rules! texts {
     };
 }
 
-const SQLITE: &[Text] = texts!["sqlite": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges"];
-const POSTGRES: &[Text] = texts!["postgres": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges"];
+const SQLITE: &[Text] = texts!["sqlite": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts"];
+const POSTGRES: &[Text] =
+    texts!["postgres": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts"];
 
 struct Texts(&'static [Text]);
 

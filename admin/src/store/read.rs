@@ -19,7 +19,7 @@ impl View {
         Self { session }
     }
 
-    async fn all<T>(
+    pub(super) async fn all<T>(
         &mut self,
         sql: impl SqlSafeStr,
         values: &[Value<'_>],
@@ -28,7 +28,7 @@ impl View {
         self.session.rows(sql, values).await?.iter_mut().map(read).collect()
     }
 
-    async fn maybe<T>(
+    pub(super) async fn maybe<T>(
         &mut self,
         sql: impl SqlSafeStr,
         values: &[Value<'_>],

@@ -22,11 +22,13 @@ pub enum Kind {
     Flag,
     /// A flag in one environment.
     Targeting,
+    /// A named way to roll out in one environment.
+    Template,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::App,
         Self::Environment,
         Self::Traffic,
@@ -35,6 +37,7 @@ impl Kind {
         Self::Segment,
         Self::Flag,
         Self::Targeting,
+        Self::Template,
     ];
 
     /// Its name in the table.
@@ -48,6 +51,7 @@ impl Kind {
             Self::Segment => "segment",
             Self::Flag => "flag",
             Self::Targeting => "targeting",
+            Self::Template => "template",
         }
     }
 
@@ -271,4 +275,71 @@ pub struct Usage {
     pub count: i64,
     /// When it last grew.
     pub last_at: i64,
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutRow {
+    /// Its number among all rollouts of the installation.
+    pub id: i64,
+    /// Whose.
+    pub app: String,
+    /// Whose.
+    pub environment: String,
+    /// The candidate.
+    pub release: String,
+    /// The word for its state.
+    pub state: String,
+    /// When it was started.
+    pub created_at: i64,
+    /// When it ended; at most one rollout of an environment has not.
+    pub ended_at: Option<i64>,
+    /// How many groups of batches its evidence takes in. Reports are added to the group after that.
+    pub counted: i64,
+    /// How many transitions there were.
+    pub transitions: i64,
+    /// JSON: what it means to do.
+    pub plan: String,
+    /// JSON: its state.
+    pub document: String,
+}
+
+/// What was decided about a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitionRow {
+    /// Which rollout.
+    pub rollout: i64,
+    /// 1 for the first, then one more each.
+    pub number: i64,
+    /// When.
+    pub at: i64,
+    /// The word for the state before.
+    pub before: String,
+    /// The word for the state after.
+    pub after: String,
+    /// Token id, or `system`.
+    pub actor: String,
+    /// As people know it.
+    pub actor_name: String,
+    /// [`RolloutRow::counted`] at that time.
+    pub counted: i64,
+    /// Whether the evidence for promotion began anew with it.
+    pub begins_step: bool,
+    /// What and why, with numbers.
+    pub sentence: String,
+    /// JSON: the evidence then.
+    pub grounds: Option<String>,
+}
+
+/// What edges reported of a rollout in some moments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRow {
+    /// Which rollout.
+    pub rollout: i64,
+    /// The group; 1 for the first, then one more each.
+    pub sequence: i64,
+    /// What is compared with itself only: a region, empty where all are alike.
+    pub stratum: String,
+    /// JSON: the batch.
+    pub document: String,
 }

@@ -241,7 +241,15 @@ pub(super) fn explain(error: ClientError, file: Option<&str>) -> Failure {
 }
 
 /// Codes of what could be done, and is not allowed now.
-const POLICY: [&str; 1] = ["release_rolled_back"];
+const POLICY: [&str; 7] = [
+    "release_rolled_back",
+    "approver_needed",
+    "four_eyes",
+    "frozen",
+    "release_quarantined",
+    "rollout_waits",
+    "template_required",
+];
 
 fn refused(problem: &Problem, file: Option<&str>) -> Failure {
     let exit = if POLICY.contains(&problem.code.as_str()) { Exit::Refused } else { exit_of(problem.status) };

@@ -5,7 +5,7 @@ use super::{
     exit::Outcome,
     export, flag,
     noun::{Noun, OfApp},
-    release, rollback, segment, snapshot, token, traffic,
+    release, rollback, rollout, segment, snapshot, token, traffic,
 };
 
 /// Verbs that need a control plane.
@@ -29,6 +29,9 @@ pub(super) enum Verb {
     /// Which release serves whom.
     #[command(after_help = traffic::EXAMPLES)]
     Traffic(OfApp<traffic::Verb>),
+    /// Rollouts: a release takes over step by step, by evidence.
+    #[command(after_help = rollout::EXAMPLES)]
+    Rollout(OfApp<rollout::Verb>),
     /// Take traffic back at once, and see every edge acknowledge it.
     #[command(visible_alias = "rb")]
     Rollback(rollback::Args),
@@ -56,6 +59,7 @@ pub(super) fn run(verb: &Verb) -> Outcome {
         Verb::Segment(args) => segment::run(args),
         Verb::Release(args) => release::run(args),
         Verb::Traffic(args) => traffic::run(args),
+        Verb::Rollout(args) => rollout::run(args),
         Verb::Rollback(args) => rollback::run(args),
         Verb::Snapshot(args) => snapshot::run(args),
         Verb::Edges(args) => edges::run(args),

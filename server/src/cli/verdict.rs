@@ -1,6 +1,7 @@
 //! `bascule verdict`: the statistics that judge a candidate, on made-up traffic and on reports that were kept.
 
 mod judge;
+mod replay;
 mod simulate;
 
 use super::exit::Outcome;
@@ -8,7 +9,8 @@ use super::exit::Outcome;
 const EXAMPLES: &str = "\
 Examples:
   bascule verdict simulate --rate 3 --weight 5 --base 0.1 --candidate 1
-  bascule verdict judge < reports.jsonl";
+  bascule verdict judge < reports.jsonl
+  bascule verdict replay -e production";
 
 /// Simulate, or judge.
 #[derive(Debug, clap::Subcommand)]
@@ -18,12 +20,15 @@ pub(super) enum Verb {
     Simulate(simulate::Args),
     /// Judge the reports of edges, one JSON object per line on stdin.
     Judge(judge::Args),
+    /// Compute the decisions of a rollout again, from the reports that the control plane kept.
+    Replay(replay::Args),
 }
 
 pub(super) fn run(verb: &Verb) -> Outcome {
     match verb {
         Verb::Simulate(args) => simulate::run(args),
         Verb::Judge(args) => judge::run(args),
+        Verb::Replay(args) => replay::run(args),
     }
 }
 

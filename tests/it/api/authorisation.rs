@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tests::admin::ControlPlane;
 
 use super::{PRODUCTION, SHOP, shop};
+use crate::rig::eventually;
 
 /// Who asks, in the order of the columns. Roles without another word are for `web/production`.
 const WHO: [&str; 14] = [
@@ -32,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 54] = [
+const MAY: [(&str, &str); 67] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -62,6 +63,19 @@ const MAY: [(&str, &str); 54] = [
     ("getTraffic", "1111 3 .... .. 333"),
     ("putTraffic", "1111 3 33.. .. 333"),
     ("rollback", "1111 3 33.. .. 333"),
+    ("startRollout", "1111 3 33.. .. 333"),
+    ("listRollouts", "1111 3 .... .. 333"),
+    ("getRollout", "1111 3 .... .. 333"),
+    ("listRolloutTemplates", "1111 3 .... .. 333"),
+    ("getRolloutTemplate", "1111 3 .... .. 333"),
+    ("putRolloutTemplate", "1111 3 333. .. 333"),
+    ("deleteRolloutTemplate", "1111 3 333. .. 333"),
+    ("getRolloutReports", "1111 3 .... .. 333"),
+    ("pauseRollout", "1111 3 33.. .. 333"),
+    ("resumeRollout", "1111 3 33.. .. 333"),
+    ("promoteRollout", "1111 3 33.. .. 333"),
+    ("abortRollout", "1111 3 33.. .. 333"),
+    ("retryRollout", "1111 3 33.. .. 333"),
     ("listSnapshots", "1111 3 .... .. 333"),
     ("getSnapshot", "1111 3 .... .. 333"),
     ("diffSnapshots", "1111 3 .... .. 333"),
@@ -116,7 +130,15 @@ pub(super) fn described_in(plane: &ControlPlane, app: &str, environment: &str) -
     let mut all = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
         let names = [("app", app), ("env", environment), ("flag", "checkout"), ("segment", "staff")];
-        let more = [("release", "web-1"), ("number", "1"), ("other", "1"), ("token", "tok-none"), ("key", "checkout")];
+        let more = [
+            ("rollout", "current"),
+            ("template", "slow"),
+            ("release", "web-1"),
+            ("number", "1"),
+            ("other", "1"),
+            ("token", "tok-none"),
+            ("key", "checkout"),
+        ];
         let fill = |path: String, (name, value): (&str, &str)| path.replace(&format!("{{{name}}}"), value);
         let template = path;
         let path = names.into_iter().chain(more).fold(path.clone(), fill);
@@ -325,6 +347,9 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
     let upstreams = json!([{"url": "http://127.0.0.1:7003"}]);
     let traffic = json!({"active": "blue", "slots": {"blue": "web-1", "green": "web-2"}, "candidateWeight": 10});
     let scopes = json!([{"app": "web", "environment": "*", "role": "viewer"}]);
+    let rollouts = |rest: &str| format!("{PRODUCTION}/rollouts{rest}");
+    let template = format!("{PRODUCTION}/rollout-templates/slow");
+    let rollout = json!({"release": "web-2", "template": "blue-green", "reason": "why"});
     let (query, body, nowhere) = (Reason::Query, Reason::Body, Reason::Nowhere);
     let api = |rest: &str| format!("/api/v1/apps/api{rest}");
     vec![
@@ -345,6 +370,14 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
         ("rollback", "POST", format!("{PRODUCTION}/rollback"), json!({"reason": "why", "waitMs": 0}), body),
         ("republishSnapshot", "POST", format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "why"}), body),
         ("apply", "PUT", "/api/v1/apply".to_owned(), Value::Null, query),
+        ("putRolloutTemplate", "PUT", template.clone(), json!({"preview": true}), query),
+        ("deleteRolloutTemplate", "DELETE", template, Value::Null, query),
+        ("startRollout", "POST", rollouts(""), rollout, body),
+        ("pauseRollout", "POST", rollouts("/current/pause"), json!({"reason": "why"}), body),
+        ("resumeRollout", "POST", rollouts("/current/resume"), json!({"reason": "why"}), body),
+        ("promoteRollout", "POST", rollouts("/current/promote"), json!({"reason": "why"}), body),
+        ("abortRollout", "POST", rollouts("/current/abort"), json!({"reason": "why"}), body),
+        ("retryRollout", "POST", rollouts("/current/retry"), json!({"reason": "why"}), body),
         ("createToken", "POST", "/api/v1/tokens".to_owned(), json!({"name": "t", "scopes": scopes}), nowhere),
         ("revokeToken", "DELETE", format!("/api/v1/tokens/{token}"), Value::Null, nowhere),
     ]
@@ -372,7 +405,7 @@ fn every_write_leaves_one_audit_entry_and_a_refused_one_none() {
         let path = if reason == Reason::Query { format!("{path}?reason=why") } else { format!("{path}?") };
         let send = |path: &str, body: Value| {
             let request = plane.request(method, path.trim_end_matches('?')).token(plane.root());
-            let is_new = matches!(id, "putEnvironment" | "putSegment");
+            let is_new = matches!(id, "putEnvironment" | "putSegment" | "putRolloutTemplate");
             let request = if method == "POST" || is_new { request } else { request.header("if-match", "*") };
             let request = request.header("x-request-id", &format!("audit-{id}"));
             match id {
@@ -380,6 +413,10 @@ fn every_write_leaves_one_audit_entry_and_a_refused_one_none() {
                 _ => request.json((!body.is_null()).then_some(body)).send(),
             }
         };
+        if id == "retryRollout" {
+            let current = || plane.ask("GET", &format!("{PRODUCTION}/rollouts/current"), None).body;
+            eventually("the one before has ended", current, |rollout| rollout["ended"] == true);
+        }
         let before = entries();
         if operation.queries.iter().any(|query| query == "dryRun") {
             let dry = send(&format!("{path}&dryRun=true").replace("?&", "?"), body.clone());

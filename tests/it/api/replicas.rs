@@ -122,3 +122,51 @@ fn after_a_restart_a_rollback_waits_for_the_edges_of_before() {
     assert_eq!(edge.acknowledge(&plane, "production", 3), 204);
     assert_eq!(seen(&plane, "e1")["environments"][0]["lag"], 0);
 }
+
+/// What an edge saw of a candidate of which every tenth request fails.
+fn report(plane: &ControlPlane, token: &str, sequence: u64) {
+    let release = |release: &str, errors: u64| json!({"release": release, "requests": 100, "clientErrors": 0, "serverErrors": errors, "transportErrors": 0});
+    let environment =
+        json!({"app": "web", "environment": "production", "releases": [release("web-2", 10), release("web-1", 0)]});
+    let report =
+        json!({"edge": "there", "boot": "b", "sequence": sequence, "coversMs": 0, "environments": [environment]});
+    let taken = plane.request("POST", "/edge/v1/reports").token(token).json(Some(report)).send();
+    assert_eq!(taken.status, 200, "{taken:?}");
+}
+
+#[test]
+fn whichever_leads_drives_a_rollout_and_counts_the_edges_of_all() {
+    let (one, two) = pair();
+    let alone = json!({"active": "blue", "slots": {"blue": "web-1"}});
+    assert_eq!(two.change("PUT", &format!("{PRODUCTION}/traffic"), "*", Some(alone)).status, 200);
+    let mut edge = Edge::connect(&two, "there", None);
+    edge.stream.until("current");
+    let state =
+        |plane: &ControlPlane| plane.ask("GET", &format!("{PRODUCTION}/rollouts/current"), None).body["state"].clone();
+    let start =
+        |plane: &ControlPlane| plane.ask("POST", &format!("{PRODUCTION}/rollouts"), Some(json!({"release": "web-2"})));
+    assert_eq!(start(&two).status, 201);
+    let number = |edge: &mut Edge| edge.stream.until("snapshot").json(0)["number"].as_u64().expect("a number");
+    let first = number(&mut edge);
+    assert_eq!(edge.acknowledge(&two, "production", first), 204);
+    let token = two.token("*", "*", "edge");
+    for sequence in 1..=3 {
+        report(&two, &token, sequence);
+    }
+    let back = number(&mut edge);
+    assert_eq!((back, state(&one)), (first + 1, json!("rollingBack")), "nobody has acknowledged it yet");
+    assert_eq!(edge.acknowledge(&two, "production", back), 204);
+    eventually(
+        "every process sees the end",
+        || (state(&one), state(&two)),
+        |(one, two)| [one, two].into_iter().all(|state| state == "rolledBack"),
+    );
+    drop(one);
+    assert_eq!(start(&two).status, 201);
+    let again = number(&mut edge);
+    assert_eq!(edge.acknowledge(&two, "production", again), 204);
+    assert_eq!(two.ask("POST", &format!("{PRODUCTION}/rollouts/current/abort"), None).status, 200);
+    let back = number(&mut edge);
+    assert_eq!(edge.acknowledge(&two, "production", back), 204);
+    eventually("the other one leads", || state(&two), |state| state == "aborted");
+}

@@ -5,6 +5,7 @@ mod errors;
 mod flags;
 mod nouns;
 mod rollback;
+mod rollout;
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -15,6 +16,7 @@ use crate::answers::{
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
 };
+use crate::rollouts::{Rollout, RolloutHead, RolloutReports, RolloutTemplate, StartRollout};
 
 /// Items of one part of a list, the most that there may be.
 const PART: usize = 200;
@@ -288,6 +290,109 @@ impl Client {
         let wait = request.wait_ms.map_or(ROLLBACK_WAIT, |wait| Duration::from_millis(wait.into()));
         let call = Call::v1(Method::POST, &of_environment(app, environment, &["rollback"])).json(request)?;
         self.ask(call.within(self.timeout + wait)).await
+    }
+
+    /// `startRollout`; a dry run answers what would be started.
+    pub async fn start_rollout(
+        &self,
+        app: &str,
+        environment: &str,
+        request: &StartRollout,
+        dry_run: bool,
+    ) -> Result<Reply<Rollout>, ClientError> {
+        let call = Call::v1(Method::POST, &of_environment(app, environment, &["rollouts"])).json(request)?;
+        self.ask(call.query_if("dryRun", dry_run)).await
+    }
+
+    /// `listRollouts`, the newest first.
+    pub async fn list_rollouts(
+        &self,
+        app: &str,
+        environment: &str,
+        limit: Option<usize>,
+    ) -> Result<Reply<Page<RolloutHead>>, ClientError> {
+        self.list(get(&of_environment(app, environment, &["rollouts"])), limit).await
+    }
+
+    /// `getRollout`; without an id the newest.
+    pub async fn get_rollout(
+        &self,
+        app: &str,
+        environment: &str,
+        id: Option<u64>,
+    ) -> Result<Reply<Rollout>, ClientError> {
+        let id = id.map_or_else(|| "current".to_owned(), |id| id.to_string());
+        self.ask(get(&of_environment(app, environment, &["rollouts", &id]))).await
+    }
+
+    /// `listRolloutTemplates`.
+    pub async fn list_rollout_templates(
+        &self,
+        app: &str,
+        environment: &str,
+    ) -> Result<Reply<Page<Named<RolloutTemplate>>>, ClientError> {
+        self.list(get(&of_environment(app, environment, &["rollout-templates"])), None).await
+    }
+
+    /// `getRolloutTemplate`.
+    pub async fn get_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+    ) -> Result<Reply<Named<RolloutTemplate>>, ClientError> {
+        self.ask(get(&of_environment(app, environment, &["rollout-templates", template]))).await
+    }
+
+    /// `putRolloutTemplate`.
+    pub async fn put_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+        body: &Value,
+        change: Change<'_>,
+    ) -> Result<Reply<Value>, ClientError> {
+        let path = of_environment(app, environment, &["rollout-templates", template]);
+        self.ask(change.on(Call::v1(Method::PUT, &path).json(body)?)).await
+    }
+
+    /// `deleteRolloutTemplate`.
+    pub async fn delete_rollout_template(
+        &self,
+        app: &str,
+        environment: &str,
+        template: &str,
+        change: Change<'_>,
+    ) -> Result<Answer, ClientError> {
+        let path = of_environment(app, environment, &["rollout-templates", template]);
+        self.send(change.on(Call::v1(Method::DELETE, &path))).await
+    }
+
+    /// `getRolloutReports`: a part of what a rollout was judged by.
+    pub async fn get_rollout_reports(
+        &self,
+        app: &str,
+        environment: &str,
+        id: i64,
+        after: i64,
+    ) -> Result<Reply<RolloutReports>, ClientError> {
+        let path = of_environment(app, environment, &["rollouts"]);
+        let id = id.to_string();
+        let call = get(&[path.as_slice(), &[id.as_str(), "reports"]].concat());
+        self.ask(call.query("after", &after.to_string())).await
+    }
+
+    /// `pauseRollout`, `resumeRollout`, `promoteRollout`, `abortRollout`, `retryRollout`: the verb is the end of the path.
+    pub async fn act_on_rollout(
+        &self,
+        app: &str,
+        environment: &str,
+        verb: &str,
+        action: &(impl Serialize + Sync),
+    ) -> Result<Reply<Rollout>, ClientError> {
+        let path = of_environment(app, environment, &["rollouts", "current", verb]);
+        self.ask(Call::v1(Method::POST, &path).json(action)?).await
     }
 
     /// `listSnapshots`.

@@ -1,0 +1,6 @@
+-- What is before knows no templates.
+DELETE FROM objects WHERE kind = 'template';
+DROP TABLE rollout_batches;
+DROP TABLE rollout_transitions;
+DROP FUNCTION rollout_transitions_refuse();
+DROP TABLE rollouts;
