@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use admin_api::edge::{Access, Acks, BucketingSecret, Hello, PublicKey, Scope, SnapshotHead, event};
+use admin_api::edge::{
+    Access, Acks, BucketingSecret, EnvironmentAccess, Hello, OfrepToken, PublicKey, PushHead, Scope, SnapshotHead,
+    event,
+};
 use bytes::Bytes;
 use edge_engine::{BucketingKey, FlagIndex, Snapshot};
 use edge_ofrep::Tickets;
@@ -44,6 +47,7 @@ pub struct Latest {
     pub frame: Bytes,
     /// The document, unless the environment was withdrawn.
     pub document: Option<Arc<str>>,
+    head: Option<SnapshotHead>,
     key: Option<BucketingKey>,
     evaluable: OnceLock<Option<Arc<Evaluable>>>,
 }
@@ -72,12 +76,12 @@ impl Latest {
         made.clone()
     }
 
-    /// Head and document as they are pushed to a Worker: the event's two lines of data. Nothing when it was withdrawn.
-    pub fn sealed(&self) -> Option<Bytes> {
-        self.document.as_ref()?;
-        let lines = self.frame.split(|byte| *byte == b'\n');
-        let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data: ")).collect();
-        Some(data.join(&b'\n').into())
+    /// Head and document as they are pushed to a Worker, with the tokens that count. Nothing when it was withdrawn.
+    pub fn sealed(&self, ofrep: Vec<OfrepToken>) -> Option<Bytes> {
+        let (head, document) = (self.head.clone()?, self.document.as_deref()?);
+        // The head's fields are texts and numbers, which nothing keeps from being written.
+        let head = serde_json::to_string(&PushHead::new(head, ofrep)).unwrap_or_default();
+        Some(format!("{head}\n{document}").into())
     }
 }
 
@@ -160,7 +164,7 @@ struct State {
     edges: BTreeMap<Key, Edge>,
     /// Those of other processes on the store.
     elsewhere: BTreeMap<String, Vec<Edge>>,
-    access: Arc<Vec<(Scope, Vec<admin_api::edge::OfrepToken>)>>,
+    access: Arc<Vec<EnvironmentAccess>>,
 }
 
 /// All edges and what waits for them.
@@ -241,19 +245,17 @@ impl Hub {
         let scope = Scope { app: publication.app.clone(), environment: publication.environment.clone() };
         let sequence = u64::try_from(publication.sequence).unwrap_or(0);
         let number = u64::try_from(publication.number).unwrap_or(0);
-        let frame = match (&publication.document, key) {
-            (Some(document), Some((id, key))) => {
-                let head = SnapshotHead {
-                    scope: scope.clone(),
-                    number,
-                    previous: publication.previous.clone(),
-                    key_id: publication.key_id.clone(),
-                    signature: publication.signature.clone(),
-                    bucketing_key: BucketingSecret { id: id.clone(), key: ids::hex(key.as_bytes()) },
-                };
-                frame(Some(sequence), event::SNAPSHOT, &head, Some(document))
-            }
-            _ => frame(Some(sequence), event::WITHDRAW, &scope, None),
+        let head = key.filter(|_| publication.document.is_some()).map(|(id, key)| SnapshotHead {
+            scope: scope.clone(),
+            number,
+            previous: publication.previous.clone(),
+            key_id: publication.key_id.clone(),
+            signature: publication.signature.clone(),
+            bucketing_key: BucketingSecret { id: id.clone(), key: ids::hex(key.as_bytes()) },
+        });
+        let frame = match &head {
+            Some(head) => frame(Some(sequence), event::SNAPSHOT, head, publication.document.as_deref()),
+            None => frame(Some(sequence), event::WITHDRAW, &scope, None),
         };
         let latest = Latest {
             sequence,
@@ -261,6 +263,7 @@ impl Hub {
             created_at: publication.created_at,
             frame,
             document: publication.document.as_deref().map(Arc::from),
+            head,
             key: key.map(|(_, key)| key.clone()),
             evaluable: OnceLock::new(),
         };
@@ -283,17 +286,22 @@ impl Hub {
     }
 
     /// Replaces the OFREP tokens that edges are told.
-    pub fn set_access(&self, access: Vec<(Scope, Vec<admin_api::edge::OfrepToken>)>) {
+    pub fn set_access(&self, access: Vec<EnvironmentAccess>) {
         self.lock().access = Arc::new(access);
         self.access.send_modify(|count| *count += 1);
     }
 
     fn access_for(&self, principal: &Principal) -> Access {
         let access = Arc::clone(&self.lock().access);
-        let reached = access.iter().filter(|(scope, _)| principal.has(Role::Edge, &scope.app, &scope.environment));
-        let environments = reached
-            .map(|(scope, tokens)| admin_api::edge::EnvironmentAccess { scope: scope.clone(), tokens: tokens.clone() });
-        Access { environments: environments.collect() }
+        let reached = access.iter().filter(|one| principal.has(Role::Edge, &one.scope.app, &one.scope.environment));
+        Access { environments: reached.cloned().collect() }
+    }
+
+    /// The OFREP tokens of one environment that are not over yet, always in the same order.
+    pub fn ofrep_tokens(&self, scope: &Scope, now_ms: i64) -> Vec<OfrepToken> {
+        let access = Arc::clone(&self.lock().access);
+        let own = access.iter().filter(|one| one.scope == *scope).flat_map(|one| &one.tokens);
+        own.filter(|token| token.expires_at_ms.is_none_or(|end| now_ms < end)).cloned().collect()
     }
 
     /// Publications after this one that the principal may have, in order.

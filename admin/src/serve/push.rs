@@ -1,14 +1,16 @@
 //! Pushing snapshots to Workers, each by a task of its own, so that a slow one delays nobody.
 //!
-//! A Worker gets the newest snapshot of its environment only. What was not answered is pushed again after a pause that
-//! grows; what was answered, once in a while, which finds a Worker that is gone and repairs one that lost its snapshot. A
-//! refusal is an answer. Invariant: the text of a token is in its file, in the connection's head field, and nowhere else.
+//! A Worker gets the newest snapshot of its environment only, with the OFREP tokens of that environment and no other; when
+//! these change, the same snapshot comes again. What was not answered is pushed again after a pause that grows; what was
+//! answered, once in a while, which finds a Worker that is gone and repairs one that lost its snapshot. A refusal is an
+//! answer. Invariant: the text of a token is in its file, in the connection's head field, and nowhere else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use admin_api::ClientError;
 use admin_api::client::{Answer, Call, Link, Settings, Token};
+use admin_api::edge::{OfrepToken, PushAck};
 use admin_api::problem::MEDIA_TYPE;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -43,6 +45,16 @@ const REFUSALS: [&str; 7] = [
 /// Of what a Worker says of itself, so many characters are believed to be meant for people.
 const MAX_TEXT: usize = 500;
 
+/// What a push was made of.
+#[derive(Debug)]
+struct Tried {
+    sequence: u64,
+    ofrep: Vec<OfrepToken>,
+}
+
+/// Wake with every publication, and when the tokens that count may be others.
+type Wakes<'w> = (&'w mut watch::Receiver<u64>, &'w mut watch::Receiver<u64>);
+
 /// Pushes to one Worker.
 #[derive(Debug)]
 pub(super) struct Pusher {
@@ -69,15 +81,16 @@ impl Pusher {
     /// Pushes for as long as it is polled.
     pub(super) async fn run(mut self, shared: Arc<Shared>) {
         let hub = Arc::clone(&shared.control.hub);
-        let mut published = hub.published();
+        let (mut published, mut access) = (hub.published(), hub.access_changes());
         loop {
             let latest = hub.latest(&self.worker.scope);
-            let tried = latest.as_ref().map_or(0, |latest| latest.sequence);
+            let ofrep = hub.ofrep_tokens(&self.worker.scope, ids::now_ms());
+            let tried = Tried { sequence: latest.as_ref().map_or(0, |latest| latest.sequence), ofrep };
             let mut pause = HEARTBEAT;
             // What was withdrawn is not pushed: a Worker goes on with its last snapshot.
             if let Some(latest) = latest.filter(|latest| latest.document.is_some()) {
                 let began = Instant::now();
-                let said = self.push(&latest).await;
+                let said = self.push(&latest, &tried.ofrep).await;
                 shared.metrics.pushed(&said, began.elapsed());
                 if matches!(said, Said::Unreachable(_)) {
                     pause = pause_after(self.failures);
@@ -89,25 +102,41 @@ impl Pusher {
                 self.said = Some(said.clone());
                 hub.worker_said(&self.worker, said);
             }
-            self.wait(&hub, &mut published, tried, pause).await;
+            self.wait(&hub, (&mut published, &mut access), &tried, pause).await;
         }
     }
 
-    /// Waits for a newer publication, and no longer than the pause.
-    async fn wait(&self, hub: &Hub, published: &mut watch::Receiver<u64>, tried: u64, pause: Duration) {
+    /// Waits for a newer publication or other OFREP tokens, and no longer than the pause.
+    async fn wait(&self, hub: &Hub, (published, access): Wakes<'_>, tried: &Tried, pause: Duration) {
+        let scope = &self.worker.scope;
         let newer = async {
-            while hub.latest(&self.worker.scope).is_none_or(|latest| latest.sequence <= tried) {
+            while hub.latest(scope).is_none_or(|latest| latest.sequence <= tried.sequence) {
                 if published.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
         };
+        let others = async {
+            while hub.ofrep_tokens(scope, ids::now_ms()) == tried.ofrep {
+                // One that is over is no longer told; nothing but the clock says when.
+                let over = tokio::time::sleep(until_over(&tried.ofrep, ids::now_ms()));
+                tokio::select! {
+                    changed = access.changed() => if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    },
+                    () = over => {}
+                }
+            }
+        };
+        let either = async {
+            tokio::select! { () = newer => {}, () = others => {} }
+        };
         // That the time is over is a reason to go on, too.
-        let _ = tokio::time::timeout(pause, newer).await;
+        let _ = tokio::time::timeout(pause, either).await;
     }
 
-    async fn push(&mut self, latest: &Latest) -> Said {
-        let body = latest.sealed().unwrap_or_default();
+    async fn push(&mut self, latest: &Latest, ofrep: &[OfrepToken]) -> Said {
+        let body = latest.sealed(ofrep.to_vec()).unwrap_or_default();
         if self.token.is_none()
             && let Err(why) = self.read_token().await
         {
@@ -177,21 +206,19 @@ impl Pusher {
     }
 }
 
+/// How long until the first of these tokens is over; the push after that leaves it out.
+fn until_over(tokens: &[OfrepToken], now_ms: i64) -> Duration {
+    let ends = tokens.iter().filter_map(|token| token.expires_at_ms);
+    let left = ends.min().map_or(u64::MAX, |end| u64::try_from(end.saturating_sub(now_ms)).unwrap_or(0));
+    // Whoever waits looks again after a heartbeat at the latest. The clock of the timer is no finer than this.
+    Duration::from_millis(left.max(1)).min(HEARTBEAT)
+}
+
 /// A random time between half of a ceiling and all of it; the ceiling doubles with each failure.
 fn pause_after(failures: u32) -> Duration {
     let ceiling = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(LONGEST_PAUSE);
     let part = f64::from(u32::from_be_bytes(ids::random())) / f64::from(u32::MAX);
     ceiling.mul_f64(0.5 + part / 2.0)
-}
-
-/// A Worker's acknowledgement.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Taken {
-    number: u64,
-    engine: String,
-    #[serde(default)]
-    bound_ms: Option<u64>,
 }
 
 /// A Worker's refusal.
@@ -206,11 +233,9 @@ struct Refused {
 fn understood(number: u64, answer: &Answer) -> Said {
     let status = answer.status.as_u16();
     if answer.status == StatusCode::OK {
-        let taken: Option<Taken> = serde_json::from_slice(&answer.body).ok();
-        return match taken
-            .filter(|taken| taken.number == number && edge_engine::FlagKey::new(taken.engine.as_str()).is_ok())
-        {
-            Some(Taken { engine, bound_ms, .. }) => Said::Runs { number, engine, bound_ms },
+        let ack: Option<PushAck> = serde_json::from_slice(&answer.body).ok();
+        return match ack.filter(|ack| ack.number == number && edge_engine::FlagKey::new(ack.engine.as_str()).is_ok()) {
+            Some(PushAck { engine, bound_ms, .. }) => Said::Runs { number, engine, bound_ms },
             None => Said::Unreachable("it answered 200 in a way that no Worker does".to_owned()),
         };
     }
@@ -245,6 +270,7 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use admin_api::edge::{EnvironmentAccess, Scope};
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
@@ -307,7 +333,7 @@ mod tests {
     fn pusher() -> Pusher {
         let worker = Worker {
             id: "w".to_owned(),
-            scope: admin_api::edge::Scope { app: "web".to_owned(), environment: "production".to_owned() },
+            scope: Scope { app: "web".to_owned(), environment: "production".to_owned() },
             url: "http://127.0.0.1:1".to_owned(),
             token_file: "token".into(),
             region: None,
@@ -322,17 +348,51 @@ mod tests {
             let publication = crate::service::publish::withdrawal("web", environment, 1, 0, 0);
             hub.publish(&crate::store::Publication { sequence, ..publication }, None);
         };
-        let (pusher, mut published) = (pusher(), hub.published());
+        let (pusher, mut published, mut tokens) = (pusher(), hub.published(), hub.access_changes());
         publish("production", 1);
+        let tried = Tried { sequence: 1, ofrep: Vec::new() };
         for pause in [HEARTBEAT, FIRST_PAUSE] {
             let began = tokio::time::Instant::now();
             publish("staging", 2);
-            pusher.wait(&hub, &mut published, 1, pause).await;
+            hub.set_access(vec![access("staging", "ab", None)]);
+            pusher.wait(&hub, (&mut published, &mut tokens), &tried, pause).await;
             assert!(began.elapsed() >= pause, "nothing of its environment was published");
         }
         let began = tokio::time::Instant::now();
-        tokio::join!(pusher.wait(&hub, &mut published, 1, HEARTBEAT), async { publish("production", 3) });
+        let waiting = pusher.wait(&hub, (&mut published, &mut tokens), &tried, HEARTBEAT);
+        tokio::join!(waiting, async { publish("production", 3) });
         assert!(began.elapsed() < HEARTBEAT);
+    }
+
+    fn access(environment: &str, sha256: &str, expires_at_ms: Option<i64>) -> EnvironmentAccess {
+        let scope = Scope { app: "web".to_owned(), environment: environment.to_owned() };
+        let token = OfrepToken { sha256: sha256.to_owned(), is_client: false, expires_at_ms };
+        EnvironmentAccess { scope, tokens: vec![token] }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_tokens_are_a_reason_to_push_and_so_is_the_end_of_one() {
+        let hub = Hub::new(admin_api::edge::PublicKey { id: "k".to_owned(), key: String::new() });
+        let (pusher, mut published, mut tokens) = (pusher(), hub.published(), hub.access_changes());
+        let scope = &pusher.worker.scope;
+        let mut waited = async |tried: &Tried, tokens: &mut watch::Receiver<u64>, meanwhile: Vec<EnvironmentAccess>| {
+            let began = tokio::time::Instant::now();
+            let waiting = pusher.wait(&hub, (&mut published, tokens), tried, HEARTBEAT);
+            tokio::join!(waiting, async { hub.set_access(meanwhile) });
+            began.elapsed() < HEARTBEAT
+        };
+        let (none, now) = (Tried { sequence: 1, ofrep: Vec::new() }, ids::now_ms());
+        assert!(waited(&none, &mut tokens, vec![access("production", "ab", None)]).await, "it is made");
+        let one = Tried { sequence: 1, ofrep: hub.ofrep_tokens(scope, now) };
+        assert_eq!(one.ofrep.len(), 1);
+        assert!(waited(&one, &mut tokens, Vec::new()).await, "it is revoked");
+        assert_eq!(hub.ofrep_tokens(scope, now), []);
+        hub.set_access(vec![access("production", "ab", Some(now + 5_000))]);
+        let ends = hub.ofrep_tokens(scope, now);
+        assert_eq!((ends.len(), hub.ofrep_tokens(scope, now + 5_000)), (1, vec![]), "it is over");
+        assert_eq!(until_over(&ends, now), Duration::from_secs(5));
+        assert_eq!(until_over(&ends, now + 6_000), Duration::from_millis(1));
+        assert_eq!(until_over(&one.ofrep, now), HEARTBEAT);
     }
 
     #[test]

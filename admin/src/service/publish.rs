@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use admin_api::edge::Scope;
 use edge_engine::wire::SnapshotWire;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -177,19 +178,25 @@ impl Control {
         Ok(number)
     }
 
-    /// Hands the hub everything that was published after what it has.
+    /// Hands the hub everything that was published after what it has, and the OFREP tokens of an environment that is new
+    /// to it.
     pub async fn catch_up(&self) -> Result<(), ServiceError> {
         let mut tx = self.store.read().await?;
+        let mut is_other_set = false;
         loop {
             let page = tx.publications_after(i64::try_from(self.hub.sequence()).unwrap_or(i64::MAX), 100).await?;
             if page.is_empty() {
-                return Ok(());
+                break;
             }
             for publication in page {
+                let scope = Scope { app: publication.app.clone(), environment: publication.environment.clone() };
+                is_other_set |= self.hub.latest(&scope).is_none();
                 let row = tx.environment_key(&publication.app, &publication.environment).await?;
                 let key = row.map(|row| Ok::<_, ServiceError>((row.id.clone(), super::bucketing_key(&row)?)));
                 self.hub.publish(&publication, key.transpose()?.as_ref());
             }
         }
+        drop(tx);
+        if is_other_set { self.refresh_access().await } else { Ok(()) }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin_api::access::{MintedToken, NewToken, Role, Scope};
-use admin_api::edge::{OfrepToken, Scope as EdgeScope};
+use admin_api::edge::{EnvironmentAccess, OfrepToken, Scope as EdgeScope};
 use serde_json::json;
 
 use super::{Actor, Control, ServiceError};
@@ -218,7 +218,8 @@ impl Control {
                 }
             }
         }
-        self.hub.set_access(access.into_iter().collect());
+        let access = access.into_iter().map(|(scope, tokens)| EnvironmentAccess { scope, tokens });
+        self.hub.set_access(access.collect());
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::{
     exit::Outcome,
     export, flag,
     noun::{Noun, OfApp},
-    release, rollback, rollout, segment, snapshot, token, traffic,
+    release, rollback, rollout, segment, snapshot, token, traffic, worker,
 };
 
 /// Verbs that need a control plane.
@@ -38,6 +38,9 @@ pub(super) enum Verb {
     /// Published snapshots.
     #[command(after_help = snapshot::EXAMPLES)]
     Snapshot(OfApp<snapshot::Verb>),
+    /// What only Cloudflare Workers need.
+    #[command(after_help = worker::EXAMPLES)]
+    Worker(OfApp<worker::Verb>),
     /// What each edge runs.
     Edges(edges::Args),
     /// Who did what, when and why.
@@ -62,6 +65,7 @@ pub(super) fn run(verb: &Verb) -> Outcome {
         Verb::Rollout(args) => rollout::run(args),
         Verb::Rollback(args) => rollback::run(args),
         Verb::Snapshot(args) => snapshot::run(args),
+        Verb::Worker(args) => worker::run(args),
         Verb::Edges(args) => edges::run(args),
         Verb::Audit(args) => audit::run(args),
         Verb::Token(args) => token::run(args),

@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 67] = [
+const MAY: [(&str, &str); 68] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -76,6 +76,7 @@ const MAY: [(&str, &str); 67] = [
     ("promoteRollout", "1111 3 33.. .. 333"),
     ("abortRollout", "1111 3 33.. .. 333"),
     ("retryRollout", "1111 3 33.. .. 333"),
+    ("signPanicOverride", "1111 3 33.. .. 333"),
     ("listSnapshots", "1111 3 .... .. 333"),
     ("getSnapshot", "1111 3 .... .. 333"),
     ("diffSnapshots", "1111 3 .... .. 333"),
@@ -369,6 +370,7 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
         ("putTraffic", "PUT", format!("{PRODUCTION}/traffic"), traffic, query),
         ("rollback", "POST", format!("{PRODUCTION}/rollback"), json!({"reason": "why", "waitMs": 0}), body),
         ("republishSnapshot", "POST", format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "why"}), body),
+        ("signPanicOverride", "POST", format!("{PRODUCTION}/panic-override"), json!({"reason": "why"}), body),
         ("apply", "PUT", "/api/v1/apply".to_owned(), Value::Null, query),
         ("putRolloutTemplate", "PUT", template.clone(), json!({"preview": true}), query),
         ("deleteRolloutTemplate", "DELETE", template, Value::Null, query),

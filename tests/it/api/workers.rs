@@ -2,6 +2,7 @@
 
 use admin::edges::workers::Worker;
 use admin::store::Location;
+use admin_api::edge::PushHead;
 use serde_json::{Value, json};
 use tests::admin::{Answer, ControlPlane};
 use tests::edge::Edge;
@@ -157,6 +158,66 @@ fn a_refusal_is_shown_and_not_pushed_again_and_again() {
     let listed = runs(&plane, 4);
     assert_eq!(refused(&listed), None, "{listed}");
     assert_eq!(worker.numbers(), [1, 2, 3, 4], "each was pushed once");
+}
+
+/// The tokens in the newest push, as hash and whether it is for clients.
+fn pushed_tokens(worker: &PlayedWorker) -> Vec<(String, bool)> {
+    let push = worker.pushes().pop().expect("a push");
+    let head = push.body.split(|byte| *byte == b'\n').next().expect("a head");
+    let head: PushHead = serde_json::from_slice(head).expect("a head");
+    let mut tokens: Vec<_> = head.ofrep.into_iter().map(|token| (token.sha256, token.is_client)).collect();
+    tokens.sort();
+    tokens
+}
+
+/// A token's id and text.
+fn mint(plane: &ControlPlane, environment: &str, role: &str, expires_at: Option<&str>) -> (String, String) {
+    let scopes = json!([{"app": "web", "environment": environment, "role": role}]);
+    let body = json!({"name": role, "scopes": scopes, "expiresAt": expires_at});
+    let minted = plane.ask("POST", "/api/v1/tokens", Some(body));
+    let text = |name: &str| minted.body[name].as_str().unwrap_or_else(|| panic!("{minted:?}")).to_owned();
+    (text("id"), text("secret"))
+}
+
+fn sha256(text: &str) -> String {
+    admin::token::TokenText::parse(text).expect("a token").sha256()
+}
+
+#[test]
+fn ofrep_tokens_come_and_go_with_the_same_snapshot_and_those_of_other_environments_are_never_sent() {
+    let (worker, plane) = shop();
+    runs(&plane, 1);
+    let (foreign, own) = (mint(&plane, "staging", "ofrep", None), mint(&plane, "production", "ofrep-client", None));
+    let everywhere = mint(&plane, "*", "ofrep", None);
+    let mut expected = vec![(sha256(&own.1), true), (sha256(&everywhere.1), false)];
+    expected.sort();
+    eventually("both are there", || pushed_tokens(&worker), |tokens| *tokens == expected);
+    let revoke = |id: &str| plane.ask("DELETE", &format!("/api/v1/tokens/{id}"), None);
+    assert_eq!(revoke(&foreign.0).status, 204);
+    let pushes = worker.pushes().len();
+    assert_eq!(revoke(&own.0).status, 204);
+    eventually("it is gone", || pushed_tokens(&worker), |tokens| *tokens == [(sha256(&everywhere.1), false)]);
+    assert_eq!(worker.pushes().len(), pushes + 1, "and nothing else was a reason to push");
+    assert!(worker.numbers().iter().all(|number| *number == 1), "{:?}", worker.numbers());
+    move_traffic(&plane, 5);
+    runs(&plane, 2);
+    assert_eq!(pushed_tokens(&worker), [(sha256(&everywhere.1), false)], "the next snapshot has it from the start");
+    for push in worker.pushes() {
+        let text = String::from_utf8(push.body).expect("text");
+        assert!(!text.contains(&sha256(&foreign.1)) && !text.contains("\"ofrep\":[]"), "{text}");
+        assert!([&foreign.1, &own.1, &everywhere.1].iter().all(|secret| !text.contains(*secret)), "{text}");
+    }
+}
+
+#[test]
+fn a_token_that_is_over_leaves_without_anybodys_doing() {
+    let (worker, plane) = shop();
+    runs(&plane, 1);
+    let soon = admin::ids::rfc3339(admin::ids::now_ms() + 3_000);
+    let (_, text) = mint(&plane, "production", "ofrep", Some(&soon));
+    eventually("it is there", || pushed_tokens(&worker), |tokens| *tokens == [(sha256(&text), false)]);
+    eventually("it is gone", || pushed_tokens(&worker), Vec::is_empty);
+    assert_eq!(worker.numbers(), [1, 1, 1]);
 }
 
 #[test]
@@ -322,4 +383,50 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
         .block_on(async { store.read().await.expect("readable").usage("web", "production").await.expect("readable") });
     let on = counted.iter().find(|row| row.variant == "on").expect("counted");
     assert_eq!(on.count, 20, "once for each isolate, and not for another environment's token");
+}
+
+#[test]
+fn a_panic_override_is_signed_for_what_a_rollback_says() {
+    let (_worker, plane) = shop();
+    let sign = |body: Value| plane.ask("POST", &format!("{PRODUCTION}/panic-override"), Some(body));
+    let told = |answer: &Answer| (answer.body["release"].clone(), answer.body["before"].clone());
+    assert_eq!(told(&sign(json!({}))), (json!("web-1"), json!(1)), "nothing but it serves already");
+    move_traffic(&plane, 5);
+    assert_eq!(told(&sign(json!({}))), (json!("web-1"), json!(3)), "a candidate serves in 2");
+    assert_eq!(roll_back(&plane, 5000).status, 200);
+    let signed = sign(json!({"reason": "the object is gone"}));
+    assert_eq!(told(&signed), (json!("web-1"), json!(3)), "isolates from before 3 are to do what 3 says");
+
+    let text = signed.body["text"].as_str().expect("a text");
+    let (given, signature) = admin_api::edge::PanicOverride::parse(text).expect("a panic override");
+    assert_eq!((given.before, given.release.as_str(), given.scope.environment.as_str()), (3, "web-1", "production"));
+    let keys = plane.ask("GET", "/api/v1/signing-keys", None);
+    let bytes = |hex: &str| -> Vec<u8> {
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    };
+    let key = bytes(keys.body["keys"][0]["key"].as_str().expect("a key"));
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
+    key.verify(&given.signed_bytes(), &bytes(signature)).expect("the control plane signed it");
+
+    assert_eq!(told(&sign(json!({"release": "web-2", "before": 9}))), (json!("web-2"), json!(9)));
+    for (body, status, code) in [
+        (json!({"release": "web-9"}), 422, "release_unknown"),
+        (json!({"before": 0}), 422, "out_of_range"),
+        (json!({"whatever": 1}), 422, "key_unknown"),
+    ] {
+        let refused = sign(body.clone());
+        assert_eq!(
+            (refused.status, refused.body["errors"][0]["code"].as_str()),
+            (status, Some(code)),
+            "{body}: {refused:?}"
+        );
+    }
+    let audit = plane.ask("GET", "/api/v1/audit?limit=10", None);
+    let is_it = |entry: &&Value| entry["operation"] == "signPanicOverride" && entry["reason"] == "the object is gone";
+    assert_eq!(audit.body["items"].as_array().unwrap().iter().filter(is_it).count(), 1, "{audit:?}");
+    let before = plane.ask("GET", &format!("{PRODUCTION}/snapshots"), None).body["items"].as_array().map(Vec::len);
+    assert_eq!(before, Some(3), "nothing was published for it");
 }

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::{Answer, Call, Client, ClientError, Reply};
 use crate::access::{MintedToken, NewToken, Token};
 use crate::answers::{
-    AuditEntry, AuditVerdict, CopyRequest, Edge, Outcome, Republish, RollbackAnswer, RollbackRequest, Snapshot,
-    SnapshotDiff, SnapshotHead, SnapshotRef, StaleFlag,
+    AuditEntry, AuditVerdict, CopyRequest, Edge, Outcome, PanicOverrideAnswer, PanicOverrideRequest, Republish,
+    RollbackAnswer, RollbackRequest, Snapshot, SnapshotDiff, SnapshotHead, SnapshotRef, StaleFlag,
 };
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
@@ -393,6 +393,16 @@ impl Client {
     ) -> Result<Reply<Rollout>, ClientError> {
         let path = of_environment(app, environment, &["rollouts", "current", verb]);
         self.ask(Call::v1(Method::POST, &path).json(action)?).await
+    }
+
+    /// `signPanicOverride`.
+    pub async fn sign_panic_override(
+        &self,
+        app: &str,
+        environment: &str,
+        request: &PanicOverrideRequest,
+    ) -> Result<Reply<PanicOverrideAnswer>, ClientError> {
+        self.ask(Call::v1(Method::POST, &of_environment(app, environment, &["panic-override"])).json(request)?).await
     }
 
     /// `listSnapshots`.
