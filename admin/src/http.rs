@@ -25,6 +25,7 @@ mod health;
 mod objects;
 mod ofrep;
 mod ops;
+mod panic;
 mod releases;
 mod rollback;
 mod segments;

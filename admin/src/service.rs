@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod change;
 pub mod error;
+pub mod panic;
 pub(crate) mod publish;
 pub mod reports;
 pub mod rollback;

@@ -38,6 +38,7 @@ mod target;
 mod token;
 mod traffic;
 mod verdict;
+mod worker;
 
 use std::{io::ErrorKind, process::ExitCode};
 

@@ -195,6 +195,36 @@ pub struct RollbackAnswer {
     pub missing: Vec<MissingEdge>,
 }
 
+/// What a panic override is to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PanicOverrideRequest {
+    /// The release that is to serve; by default the active one of the newest snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// The override rests from the snapshot with this number on; by default the newest one if that sends everything to the
+    /// release, as after a rollback, else the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub before: Option<u64>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub reason: Option<String>,
+}
+
+/// A signed panic override.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PanicOverrideAnswer {
+    /// The text for the Worker's secret `PANIC_OVERRIDE`.
+    pub text: String,
+    /// The release that serves.
+    pub release: String,
+    /// It rests from the snapshot with this number on.
+    pub before: u64,
+}
+
 /// An edge's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

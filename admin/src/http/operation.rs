@@ -180,7 +180,7 @@ pub enum IfMatch {
 
 /// Every operation there is.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
-    let tables: [&'static [Operation]; 18] = [
+    let tables: [&'static [Operation]; 19] = [
         super::apps::OPERATIONS,
         super::environments::OPERATIONS,
         super::flags::OPERATIONS,
@@ -189,6 +189,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         super::releases::OPERATIONS,
         super::traffic::OPERATIONS,
         super::rollback::OPERATIONS,
+        super::panic::OPERATIONS,
         super::snapshots::OPERATIONS,
         super::evaluate::OPERATIONS,
         super::apply::OPERATIONS,

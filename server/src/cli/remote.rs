@@ -5,7 +5,7 @@ use super::{
     exit::Outcome,
     export, flag,
     noun::{Noun, OfApp},
-    release, rollback, segment, snapshot, token, traffic,
+    release, rollback, segment, snapshot, token, traffic, worker,
 };
 
 /// Verbs that need a control plane.
@@ -35,6 +35,9 @@ pub(super) enum Verb {
     /// Published snapshots.
     #[command(after_help = snapshot::EXAMPLES)]
     Snapshot(OfApp<snapshot::Verb>),
+    /// What only Cloudflare Workers need.
+    #[command(after_help = worker::EXAMPLES)]
+    Worker(OfApp<worker::Verb>),
     /// What each edge runs.
     Edges(edges::Args),
     /// Who did what, when and why.
@@ -58,6 +61,7 @@ pub(super) fn run(verb: &Verb) -> Outcome {
         Verb::Traffic(args) => traffic::run(args),
         Verb::Rollback(args) => rollback::run(args),
         Verb::Snapshot(args) => snapshot::run(args),
+        Verb::Worker(args) => worker::run(args),
         Verb::Edges(args) => edges::run(args),
         Verb::Audit(args) => audit::run(args),
         Verb::Token(args) => token::run(args),

@@ -32,7 +32,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 54] = [
+const MAY: [(&str, &str); 55] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -62,6 +62,7 @@ const MAY: [(&str, &str); 54] = [
     ("getTraffic", "1111 3 .... .. 333"),
     ("putTraffic", "1111 3 33.. .. 333"),
     ("rollback", "1111 3 33.. .. 333"),
+    ("signPanicOverride", "1111 3 33.. .. 333"),
     ("listSnapshots", "1111 3 .... .. 333"),
     ("getSnapshot", "1111 3 .... .. 333"),
     ("diffSnapshots", "1111 3 .... .. 333"),
@@ -344,6 +345,7 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
         ("putTraffic", "PUT", format!("{PRODUCTION}/traffic"), traffic, query),
         ("rollback", "POST", format!("{PRODUCTION}/rollback"), json!({"reason": "why", "waitMs": 0}), body),
         ("republishSnapshot", "POST", format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "why"}), body),
+        ("signPanicOverride", "POST", format!("{PRODUCTION}/panic-override"), json!({"reason": "why"}), body),
         ("apply", "PUT", "/api/v1/apply".to_owned(), Value::Null, query),
         ("createToken", "POST", "/api/v1/tokens".to_owned(), json!({"name": "t", "scopes": scopes}), nowhere),
         ("revokeToken", "DELETE", format!("/api/v1/tokens/{token}"), Value::Null, nowhere),

@@ -41,6 +41,7 @@ fn writes() -> Vec<Write> {
         write("createRelease", "POST", "/api/v1/apps/web/releases", release, false),
         write("putTraffic", "PUT", &format!("{PRODUCTION}/traffic"), traffic, true),
         write("rollback", "POST", &format!("{PRODUCTION}/rollback"), json!({"reason": "x", "to": "web-2"}), false),
+        write("signPanicOverride", "POST", &format!("{PRODUCTION}/panic-override"), json!({"reason": "x"}), false),
         write("republishSnapshot", "POST", &format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "x"}), false),
         write("apply", "PUT", "/api/v1/apply", apply, false),
         write("createToken", "POST", "/api/v1/tokens", json!({"name": "t", "scopes": scopes}), false),
@@ -118,7 +119,7 @@ fn spoilt_bodies_change_nothing() {
     for write in writes() {
         for (what, body, expected) in spoilt(&write.body) {
             // What is copied from is optional, and so is the body.
-            if write.id == "copyTargeting" && what == "nothing" {
+            if ["copyTargeting", "signPanicOverride"].contains(&write.id) && what == "nothing" {
                 continue;
             }
             let answer = to(&plane, &write, "").bytes("application/json", &body).send();
@@ -266,6 +267,10 @@ fn unsound() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("rollback", json!({"reason": "a\0"}), "/reason", "reason_invalid"),
         ("rollback", json!({"reason": "a".repeat(1_001)}), "/reason", "reason_invalid"),
         ("rollback", json!({}), "", "key_missing"),
+        ("signPanicOverride", json!({"release": "web-9"}), "/release", "release_unknown"),
+        ("signPanicOverride", json!({"before": 0}), "/before", "out_of_range"),
+        ("signPanicOverride", json!({"before": -1}), "/before", "type_mismatch"),
+        ("signPanicOverride", json!({"reason": " "}), "/reason", "reason_invalid"),
         ("republishSnapshot", json!({"reason": "a\0"}), "/reason", "reason_invalid"),
         ("copyTargeting", json!({"reason": "a".repeat(1_001)}), "/reason", "reason_invalid"),
         ("copyTargeting", json!({"reason": "a\0"}), "/reason", "reason_invalid"),
@@ -367,6 +372,7 @@ fn what_is_not_there_is_not_found() {
         ("PUT", format!("{PRODUCTION}/flags/{long}"), json!({})),
         ("PUT", "/api/v1/apps/web/environments/nope/traffic".to_owned(), json!({"slots": {}})),
         ("POST", "/api/v1/apps/web/environments/nope/rollback".to_owned(), json!({"reason": "x"})),
+        ("POST", "/api/v1/apps/web/environments/nope/panic-override".to_owned(), json!({})),
         ("POST", format!("{PRODUCTION}/snapshots/99/publish"), json!({"reason": "x"})),
         ("POST", format!("/api/v1/apps/{long}/flags"), json!({"key": "f"})),
         ("PATCH", format!("/api/v1/apps/{long}"), json!({})),

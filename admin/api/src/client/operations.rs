@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::{Answer, Call, Client, ClientError, Reply};
 use crate::access::{MintedToken, NewToken, Token};
 use crate::answers::{
-    AuditEntry, AuditVerdict, CopyRequest, Edge, Outcome, Republish, RollbackAnswer, RollbackRequest, Snapshot,
-    SnapshotDiff, SnapshotHead, SnapshotRef, StaleFlag,
+    AuditEntry, AuditVerdict, CopyRequest, Edge, Outcome, PanicOverrideAnswer, PanicOverrideRequest, Republish,
+    RollbackAnswer, RollbackRequest, Snapshot, SnapshotDiff, SnapshotHead, SnapshotRef, StaleFlag,
 };
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
@@ -288,6 +288,16 @@ impl Client {
         let wait = request.wait_ms.map_or(ROLLBACK_WAIT, |wait| Duration::from_millis(wait.into()));
         let call = Call::v1(Method::POST, &of_environment(app, environment, &["rollback"])).json(request)?;
         self.ask(call.within(self.timeout + wait)).await
+    }
+
+    /// `signPanicOverride`.
+    pub async fn sign_panic_override(
+        &self,
+        app: &str,
+        environment: &str,
+        request: &PanicOverrideRequest,
+    ) -> Result<Reply<PanicOverrideAnswer>, ClientError> {
+        self.ask(Call::v1(Method::POST, &of_environment(app, environment, &["panic-override"])).json(request)?).await
     }
 
     /// `listSnapshots`.
