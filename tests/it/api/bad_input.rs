@@ -118,7 +118,7 @@ fn spoilt_bodies_change_nothing() {
     let before = state(&plane);
     for write in writes() {
         for (what, body, expected) in spoilt(&write.body) {
-            // What is copied from is optional, and so is the body.
+            // All that these take is optional, and so is the body.
             if ["copyTargeting", "signPanicOverride"].contains(&write.id) && what == "nothing" {
                 continue;
             }

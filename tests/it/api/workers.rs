@@ -366,8 +366,8 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
     let (_worker, plane) = shop();
     let report = |token: &str, boot: &str| {
         let environments = json!([{"app": "web", "environment": "production", "flags": [{"flag": "checkout", "variant": "on", "count": 10}]}]);
-        let body =
-            json!({"edge": "edge-eu", "boot": boot, "sequence": 1, "coversMs": 2000, "environments": environments});
+        let body = json!({"edge": "edge-eu", "boot": boot, "sequence": 1, "coversMs": 2000, "lost": 3,
+            "environments": environments});
         plane.request("POST", "/edge/v1/reports").token(token).json(Some(body)).send()
     };
     let (own, foreign) = (plane.token("web", "production", "edge"), plane.token("web", "staging", "edge"));
@@ -375,6 +375,7 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
         assert_eq!(report(&own, boot).body["sequence"], 1, "taken, or known");
     }
     assert_eq!(report(&foreign, "isolate-3").status, 200);
+    assert_eq!(seen(&plane)["lostRequests"], 6, "of each isolate with a token for its environment");
     let wrong = report(&own, "not a name");
     assert_eq!((wrong.status, &wrong.body["code"]), (400, &json!("edge_invalid")), "{wrong:?}");
     let store = plane.admin().control().store.clone();
