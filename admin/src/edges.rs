@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin_api::edge::{
-    Access, Acks, BucketingSecret, EnvironmentAccess, Hello, OfrepToken, PublicKey, PushHead, Scope, SnapshotHead,
-    event,
+    Access, Acks, BucketingSecret, EdgeKind, EnvironmentAccess, Hello, OfrepToken, PublicKey, PushHead, Scope,
+    SnapshotHead, event,
 };
 use bytes::Bytes;
 use edge_engine::{BucketingKey, FlagIndex, Snapshot};
@@ -124,6 +124,8 @@ pub struct Edge {
     pub refusals: BTreeMap<Scope, Refusal>,
     /// Requests per second of its last report.
     pub requests_per_second: f64,
+    /// Requests that it knew to be in no report, since this process has known it.
+    pub lost_requests: u64,
     /// Why a configured Worker cannot be reached.
     pub unreachable: Option<String>,
     /// What the isolates of a configured Worker reported, and since when.
@@ -343,7 +345,8 @@ impl Hub {
             last_contact: ids::now_ms(),
             runs: before.as_ref().map(|edge| edge.runs.clone()).unwrap_or_default(),
             refusals: before.as_ref().map(|edge| edge.refusals.clone()).unwrap_or_default(),
-            requests_per_second: before.map_or(0.0, |edge| edge.requests_per_second),
+            requests_per_second: before.as_ref().map_or(0.0, |edge| edge.requests_per_second),
+            lost_requests: before.map_or(0, |edge| edge.lost_requests),
             unreachable: None,
             counting: None,
         };
@@ -426,6 +429,16 @@ impl Hub {
         edge.last_contact = ids::now_ms();
         edge.requests_per_second = requests_per_second;
         true
+    }
+
+    /// Adds what an edge knows to be in no report, and says what it is if it is known.
+    pub fn lost(&self, edge: &str, boot: &str, by: &Principal, requests: u64) -> Option<EdgeKind> {
+        let mut state = self.lock();
+        let by_stream = key(edge, boot, by);
+        let found = if state.edges.contains_key(&by_stream) { Some(by_stream) } else { state.worker(edge, by) };
+        let edge = state.edges.get_mut(&found?)?;
+        edge.lost_requests = edge.lost_requests.saturating_add(requests);
+        Some(edge.hello.kind)
     }
 
     /// All edges that are not long gone, wherever they are connected.

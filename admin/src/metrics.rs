@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use admin_api::edge::EdgeKind;
 use http::StatusCode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -51,6 +52,11 @@ struct Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfWorker {
     edge: String,
 }
@@ -67,6 +73,7 @@ pub struct Metrics {
     pushes: Family<Outcome, Counter>,
     push_durations: Histogram,
     reachable: Family<OfWorker, Gauge>,
+    lost: Family<OfKind, Counter>,
 }
 
 impl Default for Metrics {
@@ -90,9 +97,12 @@ impl Default for Metrics {
         let help = "Time until a Worker answered a push, or did not";
         registry.register_with_unit("worker_push_duration", help, Unit::Seconds, push_durations.clone());
         registry.register("worker_reachable", "1 if a configured Worker answered the last push", reachable.clone());
+        let lost = Family::default();
+        let help = "Requests that edges know to be in no report, by what the edge is";
+        registry.register("edge_lost_requests", help, lost.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the program", version);
-        Self { registry, requests, durations, edges, snapshots, ages, pushes, push_durations, reachable }
+        Self { registry, requests, durations, edges, snapshots, ages, pushes, push_durations, reachable, lost }
     }
 }
 
@@ -112,6 +122,17 @@ impl Metrics {
         };
         self.pushes.get_or_create(&Outcome { outcome }).inc();
         self.push_durations.observe(after.as_secs_f64());
+    }
+
+    /// An edge knows of so many requests that are in no report.
+    pub(crate) fn lost(&self, by: Option<EdgeKind>, requests: u64) {
+        let kind = match by {
+            Some(EdgeKind::Gateway) => "gateway",
+            Some(EdgeKind::Worker) => "worker",
+            // One whose stream is not open again yet, or isolates of a Worker that nothing is pushed to.
+            None => "unknown",
+        };
+        self.lost.get_or_create(&OfKind { kind }).inc_by(requests);
     }
 
     /// The text.

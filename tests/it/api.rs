@@ -9,6 +9,7 @@ mod environments;
 mod health;
 mod logs;
 mod objects;
+mod panic;
 mod patience;
 mod replicas;
 mod rollback;

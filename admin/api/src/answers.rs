@@ -289,6 +289,9 @@ pub struct Edge {
     pub last_contact: String,
     /// Requests per second in its last report.
     pub requests_per_second: f64,
+    /// Requests that it knew to be in no report, since the control plane has known it: their counts were lost at the edge.
+    #[serde(default)]
+    pub lost_requests: u64,
     /// What it runs.
     pub environments: Vec<EdgeEnvironment>,
 }

@@ -34,6 +34,8 @@ struct Entry {
     has_left: bool,
     last_contact: i64,
     requests_per_second: f64,
+    #[serde(default)]
+    lost_requests: u64,
     runs: Vec<EntryRun>,
     refusals: Vec<EntryRefusal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +84,7 @@ impl Entry {
             has_left: edge.has_left,
             last_contact: edge.last_contact,
             requests_per_second: edge.requests_per_second,
+            lost_requests: edge.lost_requests,
             runs: runs.collect(),
             refusals: refusals.collect(),
             unreachable: edge.unreachable.clone(),
@@ -111,6 +114,7 @@ impl Entry {
                 .map(|refusal| (refusal.scope, Refusal { number: refusal.number, detail: refusal.detail }))
                 .collect(),
             requests_per_second: self.requests_per_second,
+            lost_requests: self.lost_requests,
             unreachable: self.unreachable,
             counting: None,
         }

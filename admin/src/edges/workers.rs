@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use admin_api::access::Scope as Access;
 use admin_api::edge::{EdgeKind, Hello, Scope};
 
-use super::{Edge, Hub, Key, Refusal, Run, key};
+use super::{Edge, Hub, Key, Refusal, Run, State, key};
 use crate::ids;
 use crate::principal::{Principal, Role};
 
@@ -86,6 +86,15 @@ impl Edge {
     }
 }
 
+impl State {
+    /// The configured Worker of this name, if its isolates may report with such a token: one for its environment.
+    pub(super) fn worker(&self, edge: &str, by: &Principal) -> Option<Key> {
+        let key = key(edge, CONFIGURED, &Principal { id: CONFIGURED.to_owned(), name: String::new(), scopes: vec![] });
+        let scopes = &self.edges.get(&key)?.principal.scopes;
+        scopes.iter().all(|scope| by.has(Role::Edge, &scope.app, &scope.environment)).then_some(key)
+    }
+}
+
 impl Hub {
     /// Expects a Worker from now on.
     pub(crate) fn expect_worker(&self, worker: &Worker) {
@@ -106,6 +115,7 @@ impl Hub {
             runs: std::collections::BTreeMap::new(),
             refusals: std::collections::BTreeMap::new(),
             requests_per_second: 0.0,
+            lost_requests: 0,
             unreachable: Some("nothing was pushed to it yet".to_owned()),
             counting: None,
         };
@@ -142,11 +152,8 @@ impl Hub {
     /// Adds what an isolate of a configured Worker counted, if the token that it reports with is for that environment.
     pub(crate) fn worker_reported(&self, edge: &str, by: &Principal, requests: u64) {
         let mut state = self.lock();
-        let key = key(edge, CONFIGURED, &Principal { id: CONFIGURED.to_owned(), name: String::new(), scopes: vec![] });
+        let Some(key) = state.worker(edge, by) else { return };
         let Some(edge) = state.edges.get_mut(&key) else { return };
-        if !edge.principal.scopes.iter().all(|scope| by.has(Role::Edge, &scope.app, &scope.environment)) {
-            return;
-        }
         let (since, counted) = edge.counting.unwrap_or_else(|| (Instant::now(), 0));
         let counted = counted.saturating_add(requests);
         edge.counting = Some((since, counted));

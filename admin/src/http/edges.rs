@@ -14,12 +14,15 @@ use crate::edges::stream::Places;
 use crate::ids;
 use crate::limits::come_back;
 use crate::principal::Role;
+use crate::service::reports::Taken;
 use admin_api::answers::{self, EdgeEnvironment, SigningKeys};
-use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, Report};
+use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, MOST_FIRST_BAD, Report};
 use admin_api::objects::Page;
 
 /// The longest name that an edge may give itself or its place.
 const MAX_NAME: usize = 128;
+/// Hexadecimal digits by which a report names a unit.
+const UNIT_DIGITS: usize = 16;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
@@ -142,6 +145,7 @@ fn shown(edge: &Edge, environments: Vec<EdgeEnvironment>) -> answers::Edge {
         unreachable: edge.unreachable.clone(),
         last_contact: ids::rfc3339(if is_open { ids::now_ms() } else { edge.last_contact }),
         requests_per_second: edge.requests_per_second,
+        lost_requests: edge.lost_requests,
         environments,
     }
 }
@@ -206,6 +210,24 @@ fn acknowledge(call: &Call) -> Result<Reply, Failure> {
     ))
 }
 
+/// Whether the first bad events are as many and as named as the protocol says.
+fn check_first_bad(report: &Report) -> Result<(), Failure> {
+    let bad = |pointer: &str, code, detail| Err(Failure::at(StatusCode::BAD_REQUEST, pointer, code, detail));
+    for (place, environment) in report.environments.iter().enumerate() {
+        let pointer = format!("/environments/{place}/firstBad");
+        if environment.first_bad.len() > MOST_FIRST_BAD {
+            let detail = format!("a report has at most {MOST_FIRST_BAD} first bad events of an environment");
+            return bad(&pointer, "limit_exceeded", detail);
+        }
+        let is_unit = |unit: &str| unit.len() == UNIT_DIGITS && unit.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if let Some(wrong) = environment.first_bad.iter().position(|event| !is_unit(&event.unit)) {
+            let detail = format!("a unit is named by {UNIT_DIGITS} hexadecimal digits");
+            return bad(&format!("{pointer}/{wrong}/unit"), "unit_invalid", detail);
+        }
+    }
+    Ok(())
+}
+
 async fn report(call: Call) -> Result<Reply, Failure> {
     let mut report: Report = call.typed()?;
     let principal = call.principal()?;
@@ -215,24 +237,24 @@ async fn report(call: Call) -> Result<Reply, Failure> {
             return Err(wrong(name));
         }
     }
+    check_first_bad(&report)?;
     // Nobody counts for environments that are not theirs.
     report.environments.retain(|one| principal.has(Role::Edge, &one.scope.app, &one.scope.environment));
     let requests: u64 = report.environments.iter().flat_map(|one| &one.releases).map(|one| one.requests).sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = requests as f64 * 1000.0 / report.covers_ms.max(1) as f64;
-    let sequence = report.sequence;
+    let (sequence, lost) = (report.sequence, report.lost);
+    let (edge, boot) = (report.edge.clone(), report.boot.clone());
     let hub = &call.shared.control.hub;
     if !hub.reported(&report.edge, &report.boot, principal, rate) {
         // Without a stream: an isolate of a Worker, perhaps.
         hub.worker_reported(&report.edge, principal, requests);
     }
-    if call.shared.control.report(report).await {
-        return Ok(Reply::ok(&Accepted { sequence }));
+    let detail = "the report could not be stored now; send it again";
+    let taken = call.shared.control.report(report).await;
+    let taken = taken.ok_or_else(|| Failure::later(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail, 1))?;
+    if lost > 0 && taken == Taken::Now {
+        call.shared.metrics.lost(hub.lost(&edge, &boot, principal, lost), lost);
     }
-    Err(Failure::later(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "overloaded",
-        "the report could not be stored now; send it again",
-        1,
-    ))
+    Ok(Reply::ok(&Accepted { sequence }))
 }

@@ -57,9 +57,14 @@ impl Failure {
 
     /// A body with one mistake.
     pub fn unfit(pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::at(StatusCode::UNPROCESSABLE_ENTITY, pointer, code, detail)
+    }
+
+    /// A refusal for what stands at this place of the body.
+    pub fn at(status: StatusCode, pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.to_owned(), detail.into());
         let fault = ApiFault { pointer, code: code.to_owned(), detail: detail.clone(), place: None, hint: None };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).with(|refusal| refusal.errors.push(fault))
+        Self::new(status, code, detail).with(|refusal| refusal.errors.push(fault))
     }
 
     /// Not this one.

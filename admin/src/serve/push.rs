@@ -33,15 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two pushes of a snapshot that was answered.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 /// The codes by which a Worker refuses a snapshot. Another attempt would be refused as well.
-const REFUSALS: [&str; 7] = [
-    "key_unknown",
-    "signature_invalid",
-    "document_invalid",
-    "format_unknown",
-    "older",
-    "same_number",
-    "snapshot_too_large",
-];
+const REFUSALS: [&str; 7] =
+    ["key_unknown", "signature_invalid", "document_invalid", "format_unknown", "older", "same_number", "too_large"];
 /// Of what a Worker says of itself, so many characters are believed to be meant for people.
 const MAX_TEXT: usize = 500;
 
@@ -309,6 +302,7 @@ mod tests {
         let older = problem(409, r#"{"status": 409, "code": "older", "detail": "8\nruns"}"#);
         assert_eq!(older, Said::Refused { number: 7, detail: "older: 8 runs".to_owned() });
         assert!(matches!(problem(422, r#"{"code": "key_unknown"}"#), Said::Refused { .. }));
+        assert!(matches!(problem(413, r#"{"code": "too_large"}"#), Said::Refused { .. }));
         is_no_answer(
             &problem(503, r#"{"code": "object_unavailable", "detail": "gone"}"#),
             "503 (object_unavailable): gone",

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Actor, Control, Intent, ServiceError, change};
 use crate::ids;
+use crate::model::App;
 use crate::store::{NewAudit, Publication};
 
 /// The operation, as the audit names it.
@@ -72,35 +73,47 @@ impl Control {
         }
         let newest = tx.latest_snapshot(app, environment).await?.filter(|newest| newest.document.is_some());
         let newest = newest.ok_or_else(|| PanicError::NoSnapshot { environment: environment.to_owned() })?;
-        let wire = wire(&newest)?;
-        let active = held(&wire.traffic, wire.traffic.active).map(ReleaseId::as_str);
-        let is_served = |release: &str| cached.app.release(release).is_some();
-        let release = match request.release.as_deref() {
-            Some(release) if is_served(release) => release,
-            Some(release) => return Err(PanicError::NoRelease { release: release.to_owned() }),
-            None => active
-                .filter(|release| is_served(release))
-                .ok_or_else(|| PanicError::NothingServes { environment: environment.to_owned() })?,
+        let current = wire(&newest)?;
+        let (release, before) = plan(&cached.app, &current, request)?;
+        // What is overruled first is the newest one that the override counts for.
+        let number = i64::try_from(before.saturating_sub(1)).unwrap_or(i64::MAX).min(newest.number);
+        let overruled = if number == newest.number {
+            Some(current)
+        } else {
+            let old = tx.snapshot(app, environment, number).await?.filter(|old| old.document.is_some());
+            old.map(|old| wire(&old)).transpose()?
         };
-        // A snapshot that says the same needs no overruling.
-        let says_the_same = active == Some(release) && !has_candidate(&wire.traffic);
-        let before = request.before.unwrap_or(if says_the_same { wire.number } else { wire.number + 1 });
-        let counts_for = i64::try_from(before.saturating_sub(1)).unwrap_or(i64::MAX).min(newest.number);
-        let older = if counts_for == newest.number { None } else { tx.snapshot(app, environment, counts_for).await? };
-        let older = older.and_then(|old| self::wire(&old).ok());
-        // An older one may not be kept any more.
-        let overruled = if counts_for == newest.number { Some(&wire) } else { older.as_ref() };
         if overruled.is_some_and(|wire| !wire.releases.keys().any(|id| id.as_str() == release)) {
-            return Err(PanicError::NotInSnapshot { release: release.to_owned(), number: counts_for });
+            return Err(PanicError::NotInSnapshot { release, number });
         }
         let scope = Scope { app: app.to_owned(), environment: environment.to_owned() };
-        let given = PanicOverride { scope, before, release: release.to_owned() };
+        let given = PanicOverride { scope, before, release };
         tx.append_audit(entry(actor, &given, request.reason.as_deref())).await?;
         tx.commit().await?;
-        tracing::warn!(app, environment, release, before, request_id = actor.request_id, "a panic override is signed");
+        let (release, request_id) = (&given.release, &actor.request_id);
+        tracing::warn!(app, environment, release, before, request_id, "a panic override is signed");
         let text = given.text(&self.signer.sign(&given.signed_bytes()));
         Ok(PanicOverrideAnswer { text, release: given.release, before })
     }
+}
+
+/// The release that serves, and the number from which on the override rests.
+fn plan(app: &App, newest: &SnapshotWire, request: &PanicOverrideRequest) -> Result<(String, u64), PanicError> {
+    let active = held(&newest.traffic, newest.traffic.active).map(ReleaseId::as_str);
+    let is_there = |release: &&str| app.release(release).is_some();
+    let release = match request.release.as_deref() {
+        Some(named) => {
+            Some(named).filter(is_there).ok_or_else(|| PanicError::NoRelease { release: named.to_owned() })?
+        }
+        // A snapshot of flags alone is served by a release that is none.
+        None => active
+            .filter(is_there)
+            .ok_or_else(|| PanicError::NothingServes { environment: newest.environment.as_str().to_owned() })?,
+    };
+    // A snapshot that says the same needs no overruling.
+    let says_the_same = active == Some(release) && !has_candidate(&newest.traffic);
+    let before = request.before.unwrap_or(if says_the_same { newest.number } else { newest.number + 1 });
+    Ok((release.to_owned(), before))
 }
 
 fn wire(publication: &Publication) -> Result<SnapshotWire, ServiceError> {

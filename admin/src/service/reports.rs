@@ -19,7 +19,16 @@ const QUEUE: usize = 4096;
 /// How long the first report of a group waits for others.
 const GATHER: Duration = Duration::from_millis(20);
 
-type Waiting = (Report, oneshot::Sender<bool>);
+type Waiting = (Report, oneshot::Sender<Option<Taken>>);
+
+/// What became of a report that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was counted.
+    Now,
+    /// It had been counted, and was sent again.
+    Before,
+}
 
 /// The queue of reports.
 #[derive(Debug)]
@@ -36,10 +45,11 @@ impl Default for Reports {
 }
 
 impl Control {
-    /// Takes a report; returns when it is durable. `false` when it could not be taken now.
-    pub async fn report(&self, report: Report) -> bool {
+    /// Takes a report; returns when it is durable. `None` when it could not be taken now.
+    pub async fn report(&self, report: Report) -> Option<Taken> {
         let (done, taken) = oneshot::channel();
-        self.reports.sender.try_send((report, done)).is_ok() && taken.await.unwrap_or(false)
+        self.reports.sender.try_send((report, done)).ok()?;
+        taken.await.ok().flatten()
     }
 
     /// Writes reports until the control plane ends.
@@ -55,29 +65,35 @@ impl Control {
             if let Err(error) = &written {
                 tracing::error!(error = error as &dyn std::error::Error, "reports of edges could not be written");
             }
-            for (_, done) in group {
+            let taken = written.unwrap_or_default().into_iter().map(Some).chain(std::iter::repeat(None));
+            for ((_, done), taken) in group.into_iter().zip(taken) {
                 // The edge may have gone away.
-                let _ = done.send(written.is_ok());
+                let _ = done.send(taken);
             }
         }
     }
 
-    async fn write_group(&self, group: &[Waiting]) -> Result<(), ServiceError> {
+    /// What became of each.
+    async fn write_group(&self, group: &[Waiting]) -> Result<Vec<Taken>, ServiceError> {
         let reports: Vec<&Report> = group.iter().map(|(report, _)| report).collect();
         self.record_reports(&reports, ids::now_ms()).await
     }
 
-    /// Writes reports that arrived now, each that was not written before: counters, and the evidence of rollouts.
-    pub async fn record_reports(&self, group: &[&Report], now: i64) -> Result<(), ServiceError> {
+    /// Writes reports that arrived now, each that was not written before: counters, and the evidence of rollouts. Answers what
+    /// became of each.
+    pub async fn record_reports(&self, group: &[&Report], now: i64) -> Result<Vec<Taken>, ServiceError> {
         let mut tx = self.store.write().await?;
         let mut gathered = Gathered::begin(&mut tx).await?;
         let mut sums: BTreeMap<(String, String, &str, String, String), i64> = BTreeMap::new();
+        let mut taken = Vec::with_capacity(group.len());
         for report in group {
             let sequence = i64::try_from(report.sequence).unwrap_or(i64::MAX);
-            if tx.accept_report(&report.edge, &report.boot, sequence, now).await? {
+            let is_new = tx.accept_report(&report.edge, &report.boot, sequence, now).await?;
+            if is_new {
                 add_up(report, &mut sums);
                 gathered.add(report, &self.hub, now);
             }
+            taken.push(if is_new { Taken::Now } else { Taken::Before });
         }
         let deltas: Vec<UsageDelta> = sums
             .into_iter()
@@ -97,7 +113,7 @@ impl Control {
         if is_evidence {
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(taken)
     }
 }
 

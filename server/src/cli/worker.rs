@@ -14,14 +14,15 @@ Examples:
   bascule worker override -e production --release web-1.4.1 --before 43 --reason \"object is down\"
   wrangler secret delete PANIC_OVERRIDE
 
-You need an override when traffic must go back and no snapshot can be pushed: `bascule rollback` ends
-with 12 and `bascule edges` says that the Worker is unreachable. Roll back first; the override then
-says what the rollback says, to isolates that still run a snapshot from before it.";
+You need an override when traffic must go back and no snapshot can be pushed: `bascule rollback`
+ends with 12, and `bascule edges` says that the Worker is unreachable. Roll back first; the
+override then says what the rollback says, to isolates with a snapshot from before it.";
 
 const OVERRIDE_HELP: &str = "\
-Stdout gets the text alone, ready for the secret PANIC_OVERRIDE. An isolate that runs a snapshot with a
-number below --before sends everything to the release, and one with that number or a newer one does
-what its snapshot says, so the override rests by itself. Take it away when convenient.
+You need it when traffic must go back and no snapshot can be pushed to the Worker. Stdout gets the
+text alone, for the secret PANIC_OVERRIDE. An isolate whose snapshot has a number below --before
+sends everything to the release; from that number on the snapshot decides, so the override rests
+by itself. Take it away when convenient: wrangler secret delete PANIC_OVERRIDE
 
 The control plane signs it and notes it in the audit; nothing else changes there.";
 

@@ -120,6 +120,56 @@ fn nobody_stands_for_an_edge_of_another_token() {
 }
 
 #[test]
+fn requests_that_an_edge_lost_are_shown_and_counted_once() {
+    let plane = shop();
+    let edge = Edge::connect(&plane, "e1", None);
+    let report = |edge_id: &str, boot: &str, sequence: u64, lost: u64| {
+        let body = json!({"edge": edge_id, "boot": boot, "sequence": sequence, "coversMs": 2000, "lost": lost,
+            "environments": []});
+        let answer = plane.request("POST", "/edge/v1/reports").token(&edge.token).json(Some(body)).send();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    report("e1", "b-e1", 1, 0);
+    assert!(!plane.request("GET", "/metrics").send().text.contains("lost_requests_total{"), "nothing is lost");
+    for sequence in [2, 2, 3] {
+        report("e1", "b-e1", sequence, 7);
+    }
+    report("somebody", "b", 1, 5);
+    let listed = plane.ask("GET", "/api/v1/edges", None);
+    assert_eq!(listed.body["items"][0]["lostRequests"], 14, "{listed:?}");
+    let metrics = plane.request("GET", "/metrics").send().text;
+    for line in ["{kind=\"gateway\"} 14\n", "{kind=\"unknown\"} 5\n"] {
+        let line = format!("bascule_admin_edge_lost_requests_total{line}");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    assert!(!metrics.contains("somebody"), "who reports names no series");
+}
+
+#[test]
+fn a_report_with_first_bad_events_beyond_the_protocol_is_refused() {
+    let plane = shop();
+    let edge = Edge::connect(&plane, "e1", None);
+    let event = |unit: &str| json!({"unit": unit, "release": "web-2", "isCandidate": true, "weight": 50_000, "failure": "status"});
+    let report = |sequence: u64, first_bad: Vec<Value>| {
+        let environments = json!([{"app": "web", "environment": "staging"},
+            {"app": "web", "environment": "production", "firstBad": first_bad}]);
+        let body =
+            json!({"edge": "e1", "boot": "b-e1", "sequence": sequence, "coversMs": 2000, "environments": environments});
+        let answer = plane.request("POST", "/edge/v1/reports").token(&edge.token).json(Some(body)).send();
+        (answer.status, answer.body["code"].as_str().map(str::to_owned), answer.body["errors"][0]["pointer"].clone())
+    };
+    let good = event("00ff00ff00ff00ff");
+    assert_eq!(report(1, vec![good.clone(); admin_api::edge::MOST_FIRST_BAD]).0, 200);
+    let many = report(2, vec![good.clone(); admin_api::edge::MOST_FIRST_BAD + 1]);
+    assert_eq!(many, (400, Some("limit_exceeded".to_owned()), json!("/environments/1/firstBad")));
+    for unit in ["", "0", "00ff00ff00ff00fg", "00ff00ff00ff00ff0", "+0ff00ff00ff00ff", "0ff00ff00ff00ffé"] {
+        let refused = report(2, vec![good.clone(), event(unit)]);
+        let pointer = json!("/environments/1/firstBad/1/unit");
+        assert_eq!(refused, (400, Some("unit_invalid".to_owned()), pointer), "{unit}");
+    }
+}
+
+#[test]
 fn a_report_counts_once() {
     let plane = shop();
     let edge = Edge::connect(&plane, "e1", None);

@@ -366,8 +366,8 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
     let (_worker, plane) = shop();
     let report = |token: &str, boot: &str| {
         let environments = json!([{"app": "web", "environment": "production", "flags": [{"flag": "checkout", "variant": "on", "count": 10}]}]);
-        let body =
-            json!({"edge": "edge-eu", "boot": boot, "sequence": 1, "coversMs": 2000, "environments": environments});
+        let body = json!({"edge": "edge-eu", "boot": boot, "sequence": 1, "coversMs": 2000, "lost": 3,
+            "environments": environments});
         plane.request("POST", "/edge/v1/reports").token(token).json(Some(body)).send()
     };
     let (own, foreign) = (plane.token("web", "production", "edge"), plane.token("web", "staging", "edge"));
@@ -375,6 +375,7 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
         assert_eq!(report(&own, boot).body["sequence"], 1, "taken, or known");
     }
     assert_eq!(report(&foreign, "isolate-3").status, 200);
+    assert_eq!(seen(&plane)["lostRequests"], 6, "of each isolate with a token for its environment");
     let wrong = report(&own, "not a name");
     assert_eq!((wrong.status, &wrong.body["code"]), (400, &json!("edge_invalid")), "{wrong:?}");
     let store = plane.admin().control().store.clone();
@@ -383,50 +384,4 @@ fn an_isolate_reports_without_a_stream_if_its_token_is_for_the_environment() {
         .block_on(async { store.read().await.expect("readable").usage("web", "production").await.expect("readable") });
     let on = counted.iter().find(|row| row.variant == "on").expect("counted");
     assert_eq!(on.count, 20, "once for each isolate, and not for another environment's token");
-}
-
-#[test]
-fn a_panic_override_is_signed_for_what_a_rollback_says() {
-    let (_worker, plane) = shop();
-    let sign = |body: Value| plane.ask("POST", &format!("{PRODUCTION}/panic-override"), Some(body));
-    let told = |answer: &Answer| (answer.body["release"].clone(), answer.body["before"].clone());
-    assert_eq!(told(&sign(json!({}))), (json!("web-1"), json!(1)), "nothing but it serves already");
-    move_traffic(&plane, 5);
-    assert_eq!(told(&sign(json!({}))), (json!("web-1"), json!(3)), "a candidate serves in 2");
-    assert_eq!(roll_back(&plane, 5000).status, 200);
-    let signed = sign(json!({"reason": "the object is gone"}));
-    assert_eq!(told(&signed), (json!("web-1"), json!(3)), "isolates from before 3 are to do what 3 says");
-
-    let text = signed.body["text"].as_str().expect("a text");
-    let (given, signature) = admin_api::edge::PanicOverride::parse(text).expect("a panic override");
-    assert_eq!((given.before, given.release.as_str(), given.scope.environment.as_str()), (3, "web-1", "production"));
-    let keys = plane.ask("GET", "/api/v1/signing-keys", None);
-    let bytes = |hex: &str| -> Vec<u8> {
-        hex.as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect()
-    };
-    let key = bytes(keys.body["keys"][0]["key"].as_str().expect("a key"));
-    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
-    key.verify(&given.signed_bytes(), &bytes(signature)).expect("the control plane signed it");
-
-    assert_eq!(told(&sign(json!({"release": "web-2", "before": 9}))), (json!("web-2"), json!(9)));
-    for (body, status, code) in [
-        (json!({"release": "web-9"}), 422, "release_unknown"),
-        (json!({"before": 0}), 422, "out_of_range"),
-        (json!({"whatever": 1}), 422, "key_unknown"),
-    ] {
-        let refused = sign(body.clone());
-        assert_eq!(
-            (refused.status, refused.body["errors"][0]["code"].as_str()),
-            (status, Some(code)),
-            "{body}: {refused:?}"
-        );
-    }
-    let audit = plane.ask("GET", "/api/v1/audit?limit=10", None);
-    let is_it = |entry: &&Value| entry["operation"] == "signPanicOverride" && entry["reason"] == "the object is gone";
-    assert_eq!(audit.body["items"].as_array().unwrap().iter().filter(is_it).count(), 1, "{audit:?}");
-    let before = plane.ask("GET", &format!("{PRODUCTION}/snapshots"), None).body["items"].as_array().map(Vec::len);
-    assert_eq!(before, Some(3), "nothing was published for it");
 }

@@ -143,3 +143,20 @@ fn applying_the_file_of_before_is_refused_by_policy_and_still_can_be_compared() 
     let back = done(&plane, ["apply", file, "--yes", "--allow-rolled-back"]);
     assert!(back.contains("1 changed"), "{back}");
 }
+
+#[test]
+fn a_panic_override_is_the_text_alone() {
+    let plane = canary();
+    let ended = run(&plane, ["worker", "override", "-e", "production", "--reason", "the object is down"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    assert!(ended.stdout.starts_with("bascule-panic-override-v1 web production 3 web-1 "), "{ended:?}");
+    assert_eq!(ended.stdout.split(' ').next_back().map(str::len), Some(129), "a signature and a line end: {ended:?}");
+    let answer = json(&plane, ["worker", "override", "-e", "production", "--release", "web-2", "--before", "7"]);
+    assert_eq!((&answer["release"], &answer["before"]), (&json!("web-2"), &json!(7)));
+    assert_eq!(answer.as_object().map(serde_json::Map::len), Some(3), "{answer}");
+    for (args, code) in [(["--release", "web-9"], 2), (["--before", "0"], 2)] {
+        let ended = run(&plane, ["worker", "override", "-e", "production"].iter().chain(&args));
+        assert_eq!((ended.code, ended.stdout.as_str()), (code, ""), "{ended:?}");
+    }
+    assert_eq!(run(&plane, ["worker", "override", "-e", "nope"]).code, 3);
+}
