@@ -111,7 +111,7 @@ fn five_failures_of_the_candidate_give_its_cohort_to_the_active_release_and_a_tr
     let (blue, green) = (live::Origin::start("blue"), live::Origin::start("green"));
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("bascule.yaml");
-    let breaker = "    breaker: {openMs: 400}\n";
+    let breaker = "    breaker: {openMs: 3000}\n";
     std::fs::write(&file, live::manifest(blue.address, green.address, "100", breaker)).expect("writable");
     let gateway = live::gateway(&[("FILE", file.display().to_string()), ("WORKERS", "1".to_owned())]);
     let ask = || live::Client::new(gateway.address()).get("user").expect("answered");
