@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use server::config::Config;
 use server::config::layers::Layers;
@@ -90,7 +90,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the gateway listens");
+        // It listens once its workers have a snapshot, which takes longer on a busy machine.
+        let began = Instant::now();
+        let stream = loop {
+            match TcpStream::connect(address) {
+                Ok(stream) => break stream,
+                Err(_) if began.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) => panic!("the gateway listens: {error}"),
+            }
+        };
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("settable");
         stream.set_nodelay(true).expect("settable");
         Self { stream: BufReader::new(stream), is_closing: false }

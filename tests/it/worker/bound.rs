@@ -76,7 +76,9 @@ fn the_memory_of_the_program_does_not_grow_over_two_hundred_thousand_requests() 
     load(5000);
     let before = memory();
     let sent = load(200_000);
-    assert_eq!(before, memory(), "bytes of the instance before and after {sent} requests");
+    let after = memory();
+    // Fragments may take a page more; what leaks takes at least a byte of each request.
+    assert!(after <= before + 128 * 1024, "bytes of the instance before and after {sent} requests: {before}, {after}");
     for number in 2..30 {
         worker.publish(&snapshot(number));
     }
