@@ -23,6 +23,7 @@ mod flags;
 mod gates;
 mod health;
 mod objects;
+mod observed;
 mod ofrep;
 mod ops;
 mod panic;

@@ -65,7 +65,7 @@ pub enum EdgeKind {
 }
 
 /// An environment of an app.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
     /// The app.
@@ -373,7 +373,7 @@ pub struct Report {
 }
 
 /// Counters of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentReport {
     /// Which environment.
@@ -391,13 +391,43 @@ pub struct EnvironmentReport {
     /// First bad events of units, at most [`MOST_FIRST_BAD`]. An edge that forgot a unit may name it again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub first_bad: Vec<FirstBad>,
+    /// Units that the hash sent to a release for the first time: of every [`EXPOSED_OF`] one, chosen by the bucket, at most
+    /// [`MOST_EXPOSED`]. None while the candidate's share is below 1 %.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<Exposed>,
+    /// How the releases in the slots are, as this edge sees them at the moment of the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<ReleaseHealth>,
 }
 
 /// First bad events of an environment in one report; those beyond are told by the next one.
 pub const MOST_FIRST_BAD: usize = 1000;
 
-/// The first time that a unit met a failure of a release. Requests whose route was forced (override, rule, pin) are in no
-/// such list: the hash did not choose their release.
+/// Exposures of an environment in one report; those beyond are told by the next one.
+pub const MOST_EXPOSED: usize = 1000;
+
+/// One of so many units is reported as exposed: those whose bucket is a multiple of it.
+pub const EXPOSED_OF: u32 = 16;
+
+/// Upper bounds of the latency buckets in microseconds, both of an edge's metrics and of its reports: OpenTelemetry's for
+/// HTTP, two below them, because a proxy's own time disappears in the first of those (5 ms), and the deployment standard's
+/// 2 s. One more bucket is above them all.
+pub const LATENCY_BOUNDS_US: [u64; 17] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_000_000,
+    2_500_000, 5_000_000, 7_500_000, 10_000_000,
+];
+
+/// Whether a threshold in milliseconds is one that edges see: a bound from 25 ms on.
+pub fn is_latency_threshold(ms: u32) -> bool {
+    ms >= LEAST_THRESHOLD_MS && LATENCY_BOUNDS_US.contains(&(u64::from(ms) * 1000))
+}
+
+/// Below this a slow request is no event of its unit.
+pub const LEAST_THRESHOLD_MS: u32 = 25;
+
+/// The first time that a unit met a failure of a release, or a slower answer than before. Requests whose route was forced
+/// (override, rule, pin) are in no such list: the hash did not choose their release. Nor are those that another release
+/// served than the hash chose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FirstBad {
@@ -412,6 +442,10 @@ pub struct FirstBad {
     pub weight: u32,
     /// How it failed.
     pub failure: Failure,
+    /// With `slow`: the highest of [`LATENCY_BOUNDS_US`] that the answer took longer than, in milliseconds. A unit that
+    /// exceeds a higher one later is named again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slower_than_ms: Option<u32>,
 }
 
 /// How a request failed.
@@ -424,10 +458,26 @@ pub enum Failure {
     Transport,
     /// No answer in time.
     Timeout,
+    /// An answer from 400 to 499: no failure by itself, and a criterion of its own.
+    ClientError,
+    /// An answer that took longer than one of the thresholds.
+    Slow,
+}
+
+/// A unit that the hash sent to a release for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exposed {
+    /// As in [`FirstBad`].
+    pub unit: String,
+    /// Whether the candidate was chosen.
+    pub is_candidate: bool,
+    /// The candidate's share that was configured here then, in millionths.
+    pub weight: u32,
 }
 
 /// Counters of one release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseReport {
     /// The release.
@@ -440,6 +490,28 @@ pub struct ReleaseReport {
     pub server_errors: u64,
     /// Requests without an answer: no connection, reset, timeout.
     pub transport_errors: u64,
+    /// Answers by how long they took: as many as [`LATENCY_BOUNDS_US`] and one, or none at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<u64>,
+    /// How long they took together, in microseconds.
+    #[serde(default)]
+    pub latency_us: u64,
+}
+
+/// How a release is, as an edge sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseHealth {
+    /// The release.
+    pub release: String,
+    /// Upstreams that this edge uses for it.
+    pub upstreams: u32,
+    /// Those of them that take requests: their checks do not fail, and they do not rest.
+    pub available: u32,
+    /// Those of them whose active checks fail.
+    pub failing: u32,
+    /// Whether the breaker sends the candidate's requests to the active release.
+    pub breaker_open: bool,
 }
 
 /// How often a flag had a variant.

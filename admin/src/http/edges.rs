@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 
 use super::call::Call;
 use super::error::Failure;
+use super::observed;
 use super::operation::{Access, Answer, Gives, IfMatch, Operation, Query, QueryKind, Takes, schema_of};
 use super::reply::Reply;
 use super::standing;
@@ -16,13 +17,11 @@ use crate::limits::come_back;
 use crate::principal::Role;
 use crate::service::reports::Taken;
 use admin_api::answers::{self, EdgeEnvironment, SigningKeys};
-use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, MOST_FIRST_BAD, Report};
+use admin_api::edge::{self, Accepted, Acks, EdgeKind, Hello, Report};
 use admin_api::objects::Page;
 
 /// The longest name that an edge may give itself or its place.
 const MAX_NAME: usize = 128;
-/// Hexadecimal digits by which a report names a unit.
-const UNIT_DIGITS: usize = 16;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
@@ -210,24 +209,6 @@ fn acknowledge(call: &Call) -> Result<Reply, Failure> {
     ))
 }
 
-/// Whether the first bad events are as many and as named as the protocol says.
-fn check_first_bad(report: &Report) -> Result<(), Failure> {
-    let bad = |pointer: &str, code, detail| Err(Failure::at(StatusCode::BAD_REQUEST, pointer, code, detail));
-    for (place, environment) in report.environments.iter().enumerate() {
-        let pointer = format!("/environments/{place}/firstBad");
-        if environment.first_bad.len() > MOST_FIRST_BAD {
-            let detail = format!("a report has at most {MOST_FIRST_BAD} first bad events of an environment");
-            return bad(&pointer, "limit_exceeded", detail);
-        }
-        let is_unit = |unit: &str| unit.len() == UNIT_DIGITS && unit.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if let Some(wrong) = environment.first_bad.iter().position(|event| !is_unit(&event.unit)) {
-            let detail = format!("a unit is named by {UNIT_DIGITS} hexadecimal digits");
-            return bad(&format!("{pointer}/{wrong}/unit"), "unit_invalid", detail);
-        }
-    }
-    Ok(())
-}
-
 async fn report(call: Call) -> Result<Reply, Failure> {
     let mut report: Report = call.typed()?;
     let principal = call.principal()?;
@@ -237,7 +218,7 @@ async fn report(call: Call) -> Result<Reply, Failure> {
             return Err(wrong(name));
         }
     }
-    check_first_bad(&report)?;
+    observed::check(&report)?;
     // Nobody counts for environments that are not theirs.
     report.environments.retain(|one| principal.has(Role::Edge, &one.scope.app, &one.scope.environment));
     let requests: u64 = report.environments.iter().flat_map(|one| &one.releases).map(|one| one.requests).sum();

@@ -92,13 +92,7 @@ impl Ledger {
     pub fn exchange(&mut self, release: &str, outcome: Outcome, unit: Option<Unit>) {
         let at = self.releases.iter().position(|counts| counts.release == release).unwrap_or(self.releases.len());
         if at == self.releases.len() {
-            self.releases.push(ReleaseReport {
-                release: release.to_owned(),
-                requests: 0,
-                client_errors: 0,
-                server_errors: 0,
-                transport_errors: 0,
-            });
+            self.releases.push(ReleaseReport { release: release.to_owned(), ..ReleaseReport::default() });
         }
         if let Some(counts) = self.releases.get_mut(at) {
             counts.requests += 1;
@@ -127,6 +121,7 @@ impl Ledger {
                 is_candidate: unit.is_candidate,
                 weight: unit.weight,
                 failure,
+                slower_than_ms: None,
             });
         }
     }
@@ -180,6 +175,7 @@ impl Ledger {
             releases: std::mem::take(&mut self.releases),
             flags: std::mem::take(&mut self.flags),
             first_bad: std::mem::take(&mut self.bad),
+            ..EnvironmentReport::default()
         };
         let report = Report {
             edge: self.edge.clone(),

@@ -30,8 +30,7 @@ fn environments(reports: &[Report]) -> Vec<EnvironmentReport> {
 /// The sums over all reports of a release.
 #[track_caller]
 fn release(reports: &[Report], id: &str) -> ReleaseReport {
-    let mut sum =
-        ReleaseReport { release: id.to_owned(), requests: 0, client_errors: 0, server_errors: 0, transport_errors: 0 };
+    let mut sum = ReleaseReport { release: id.to_owned(), ..ReleaseReport::default() };
     for report in environments(reports).iter().flat_map(|it| &it.releases).filter(|release| release.release == id) {
         let errors = report.client_errors + report.server_errors + report.transport_errors;
         assert!(errors <= report.requests, "{report:?}");
@@ -116,6 +115,7 @@ fn errors_are_told_by_whose_they_are() {
         client_errors: 2,
         server_errors: 1,
         transport_errors: 1,
+        ..ReleaseReport::default()
     };
     assert_eq!(release(&plane.reports(), "web-1"), expected);
 }

@@ -160,14 +160,14 @@ impl World {
             releases.push(ReleaseReport {
                 release: release.into(),
                 requests,
-                client_errors: 0,
                 server_errors: failed(before + requests) - failed(before),
-                transport_errors: 0,
+                ..ReleaseReport::default()
             });
         }
         self.sequence += 1;
         let scope = edge::Scope { app: SCOPE.0.into(), environment: SCOPE.1.into() };
-        let environment = EnvironmentReport { scope, fallbacks: 0, releases, flags: Vec::new(), first_bad: Vec::new() };
+        let environment =
+            EnvironmentReport { scope, fallbacks: 0, releases, flags: Vec::new(), ..EnvironmentReport::default() };
         Report {
             edge: "eu-1".into(),
             boot: "b".into(),

@@ -13,16 +13,15 @@ fn report(plane: &ControlPlane, token: &str, sequence: u64) {
     let release = |release: &str, server_errors| ReleaseReport {
         release: release.into(),
         requests: 100,
-        client_errors: 0,
         server_errors,
-        transport_errors: 0,
+        ..ReleaseReport::default()
     };
     let environment = EnvironmentReport {
         scope: Scope { app: "web".into(), environment: "production".into() },
         fallbacks: 0,
         releases: vec![release("web-2", 10), release("web-1", 0)],
         flags: Vec::new(),
-        first_bad: Vec::new(),
+        ..EnvironmentReport::default()
     };
     let report = Report {
         edge: "eu-1".into(),

@@ -120,7 +120,13 @@ impl Ledger {
             }
         }
         let is_quiet = fallbacks == 0 && releases.is_empty() && flags.is_empty();
-        (!is_quiet).then(|| EnvironmentReport { scope: wire(scope), fallbacks, releases, flags, first_bad: Vec::new() })
+        (!is_quiet).then(|| EnvironmentReport {
+            scope: wire(scope),
+            fallbacks,
+            releases,
+            flags,
+            ..EnvironmentReport::default()
+        })
     }
 }
 
@@ -146,7 +152,14 @@ fn release_since(release: &str, told: &mut CountedRelease, now: CountedRelease) 
     let server_errors = take(&mut told.server_errors, now.server_errors);
     let client_errors = take(&mut told.client_errors, now.client_errors);
     let release = release.to_owned();
-    (requests > 0).then_some(ReleaseReport { release, requests, client_errors, server_errors, transport_errors })
+    (requests > 0).then_some(ReleaseReport {
+        release,
+        requests,
+        client_errors,
+        server_errors,
+        transport_errors,
+        ..ReleaseReport::default()
+    })
 }
 
 fn add_environment(to: &mut Vec<EnvironmentReport>, from: EnvironmentReport) {
