@@ -24,6 +24,7 @@ mod listener;
 pub mod mailbox;
 pub mod metrics;
 pub mod monotonic;
+pub mod observe;
 mod ofrep;
 pub mod ops;
 pub mod plane;

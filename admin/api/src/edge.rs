@@ -496,6 +496,20 @@ pub struct ReleaseReport {
     /// How long they took together, in microseconds.
     #[serde(default)]
     pub latency_us: u64,
+    /// Requests that the hash sent here, first those in even buckets, then those in odd ones; or nothing. Others were forced
+    /// here (override, rule, pin) or came when nothing was split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<SplitCount>,
+}
+
+/// Requests of one half of the buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitCount {
+    /// All of them.
+    pub requests: u64,
+    /// Those that were answered from 500 to 599 or not at all.
+    pub failed: u64,
 }
 
 /// How a release is, as an edge sees it.

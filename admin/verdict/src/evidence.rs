@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::sequences::Sequences;
+use self::track::First;
 pub use self::track::Track;
 use crate::bernoulli::{Objective, RateBet};
 use crate::counts::{Counts, CountsFactor, Method, Tally};
@@ -33,6 +34,10 @@ pub struct Batch {
     /// Distinct units that were seen for the first time, by the share that was configured then.
     #[serde(default)]
     pub units: Vec<Exposure>,
+    /// Single units that were seen for the first time: a sample that the hash chose. An edge may send a unit again, and
+    /// several edges may see it; only the first time counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposed: Vec<Exposed>,
     /// Counters for each measure.
     #[serde(default)]
     pub counts: Vec<Measured>,
@@ -63,6 +68,20 @@ pub struct Exposure {
     pub candidate: u64,
     /// Units that went to stable.
     pub stable: u64,
+}
+
+/// A unit that was seen for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exposed {
+    /// A hash of the unit.
+    pub unit: u64,
+    /// Where the split sent it.
+    pub arm: Arm,
+    /// The candidate's configured share at that moment and place, in millionths.
+    pub weight: u32,
+    /// How many units it stands for, 1 to 1000: one of so many is in the sample.
+    pub stands_for: u32,
 }
 
 /// The counters of a measure.
@@ -132,6 +151,8 @@ pub const MOST_WINDOWS: u64 = 1 << 20;
 pub const MOST_EDGES: usize = 4096;
 /// Bytes in the name of an edge.
 pub const MOST_EDGE_NAME: usize = 256;
+/// Units that one of a sample may stand for.
+const MOST_STANDS_FOR: u32 = 1000;
 /// A weight of 100 %.
 pub const FULL_WEIGHT: u32 = 1_000_000;
 
@@ -149,6 +170,8 @@ pub struct Evidence {
     not_inferior: Product,
     ratio: Product,
     units: Exposure,
+    /// The first time of each unit that was named.
+    exposed: BTreeMap<u64, First>,
     remembered: u32,
     full: bool,
 }
@@ -167,6 +190,7 @@ impl Evidence {
             not_inferior: Product::new(Grid::non_inferiority().len()),
             ratio: Product::new(Grid::two_sided().len()),
             units: Exposure::default(),
+            exposed: BTreeMap::new(),
             remembered: 0,
             full: false,
             policy,
@@ -202,6 +226,7 @@ impl Evidence {
         self.tracks.iter_mut().for_each(|track| track.advance(self.newest, first_open));
         self.objective.iter_mut().for_each(|restart| restart.close_before(first_open));
         batch.units.iter().for_each(|units| self.add_units(units));
+        batch.exposed.iter().for_each(|exposed| self.add_exposed(batch.window, exposed));
         batch.counts.iter().for_each(|measured| self.add_counts(batch.window, measured));
         batch.events.iter().for_each(|event| self.add_event(batch.window, event));
         Added::Counted
@@ -294,8 +319,12 @@ impl Evidence {
             return Err(Refusal::Counts);
         }
         let weights = batch.units.iter().map(|units| units.weight);
+        let weights = weights.chain(batch.exposed.iter().map(|exposed| exposed.weight));
         if weights.chain(batch.events.iter().map(|event| event.weight)).any(|weight| weight > FULL_WEIGHT) {
             return Err(Refusal::Weight);
+        }
+        if batch.exposed.iter().any(|exposed| !(1..=MOST_STANDS_FOR).contains(&exposed.stands_for)) {
+            return Err(Refusal::Counts);
         }
         Ok(())
     }
@@ -307,8 +336,31 @@ impl Evidence {
                 + units.stable as f64 * unit_log_factor(odds, 1.0, weight, Arm::Stable)
         };
         self.ratio.multiply(Grid::two_sided().odds().map(factor));
-        self.units.candidate = self.units.candidate.saturating_add(units.candidate);
-        self.units.stable = self.units.stable.saturating_add(units.stable);
+        self.count_units(Arm::Candidate, units.candidate, true);
+        self.count_units(Arm::Stable, units.stable, true);
+    }
+
+    fn add_exposed(&mut self, window: u64, exposed: &Exposed) {
+        let first = First { window, weight: exposed.weight, arm: exposed.arm };
+        let old = self.exposed.get(&exposed.unit).copied();
+        let is_news = old.map_or(self.exposed.len() < self.policy.most_units as usize, |old| first < old);
+        if !is_news {
+            return;
+        }
+        let ln = |first: First, odds| unit_log_factor(odds, 1.0, share(first.weight), first.arm);
+        if let Some(old) = old {
+            self.ratio.divide(Grid::two_sided().odds().map(|odds| ln(old, odds)));
+            self.count_units(old.arm, exposed.stands_for.into(), false);
+        }
+        self.ratio.multiply(Grid::two_sided().odds().map(|odds| ln(first, odds)));
+        self.count_units(exposed.arm, exposed.stands_for.into(), true);
+        self.exposed.insert(exposed.unit, first);
+    }
+
+    fn count_units(&mut self, arm: Arm, units: u64, more: bool) {
+        let Exposure { candidate, stable, .. } = &mut self.units;
+        let count = if arm == Arm::Candidate { candidate } else { stable };
+        *count = if more { count.saturating_add(units) } else { count.saturating_sub(units) };
     }
 
     fn add_counts(&mut self, window: u64, Measured { measure, counts }: &Measured) {

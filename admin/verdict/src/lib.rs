@@ -40,8 +40,8 @@ pub use bernoulli::{Objective, ObjectiveError, RateBet};
 pub use calibration::{Calibration, CalibrationReport, FalseAlarms, fake_arm};
 pub use counts::{Counts, CountsFactor, MOST_REQUESTS, Method, Tally};
 pub use evidence::{
-    Added, Batch, Event, Evidence, Exposure, FULL_WEIGHT, MOST_EDGE_NAME, MOST_EDGES, MOST_WINDOWS, Measure, Measured,
-    Refusal, Track, measures,
+    Added, Batch, Event, Evidence, Exposed, Exposure, FULL_WEIGHT, MOST_EDGE_NAME, MOST_EDGES, MOST_WINDOWS, Measure,
+    Measured, Refusal, Track, measures,
 };
 pub use grid::{Grid, GridError, MOST_POINTS};
 pub use interval::{Interval, quantile_interval, rate_interval};

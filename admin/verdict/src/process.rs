@@ -32,6 +32,13 @@ impl Product {
         }
     }
 
+    /// Takes a factor back that was multiplied in; the logarithms are the same as then.
+    pub(crate) fn divide(&mut self, ln_factors: impl Iterator<Item = f64>) {
+        for (log, ln) in self.logs.iter_mut().zip(ln_factors) {
+            *log = log.minus(Nats::new(ln));
+        }
+    }
+
     /// The e-value with these prior weights, 0 ≤ E ≤ 10²⁹⁰.
     pub fn e_value(&self, weights: impl Iterator<Item = f64>) -> f64 {
         let sum: f64 = self.logs.iter().zip(weights).map(|(log, weight)| weight * log.exp()).sum();
@@ -95,9 +102,7 @@ impl Restart {
     /// Takes a factor back that was multiplied into an open window; the logarithms are the same as then.
     pub(crate) fn take_back(&mut self, window: u64, ln_factors: impl Iterator<Item = f64>) {
         let Some(product) = self.open.get_mut(&window) else { return };
-        for (log, ln) in product.logs.iter_mut().zip(ln_factors) {
-            *log = log.minus(Nats::new(ln));
-        }
+        product.divide(ln_factors);
         self.forget_if_empty(window);
     }
 

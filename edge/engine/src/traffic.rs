@@ -116,7 +116,7 @@ impl Traffic {
     }
 
     /// Whether some region sends traffic to the candidate by split.
-    pub(crate) fn splits(&self) -> bool {
+    pub fn splits(&self) -> bool {
         self.candidate_release.is_some() && (self.weight > 0 || self.regions.values().any(|weight| *weight > 0))
     }
 

@@ -12,18 +12,15 @@ use std::time::{Duration, Instant};
 
 use edge_engine::{FlagOutcome, RouteReason};
 
+use super::observe::Boards;
 use super::scope::Scope;
 
 pub mod counted;
 pub mod expose;
 pub mod names;
 
-/// Upper bounds of the latency buckets in microseconds: OpenTelemetry's for HTTP, and two below
-/// them, because a proxy's own time disappears in the first of those (5 ms).
-pub const BOUNDS_MICROS: [u64; 16] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 750_000, 1_000_000, 2_500_000,
-    5_000_000, 7_500_000, 10_000_000,
-];
+/// Upper bounds of the latency buckets in microseconds: those of reports.
+pub use admin_api::edge::LATENCY_BOUNDS_US as BOUNDS_MICROS;
 /// The bounds and the bucket above them all.
 const BUCKETS: usize = BOUNDS_MICROS.len() + 1;
 /// 1xx to 5xx.
@@ -130,6 +127,10 @@ pub struct ReleaseShard {
     hidden_statuses: Counter,
     /// Requests that another release answered because this one did not answer.
     hidden_faults: Counter,
+    /// Requests that the hash sent here, by whether their bucket is odd.
+    split: [Counter; 2],
+    /// Those of them that failed.
+    split_failed: [Counter; 2],
 }
 
 impl ReleaseShard {
@@ -160,6 +161,15 @@ impl ReleaseShard {
     /// A request that no upstream answered; the gateway does, and [`Self::record`] counts that answer.
     pub fn unanswered(&self) {
         self.unanswered.add(1);
+    }
+
+    /// A request that the hash sent here, in a bucket that is even or odd.
+    pub fn split(&self, bucket: u32, is_failed: bool) {
+        let half = (bucket & 1) as usize;
+        self.split[half].add(1);
+        if is_failed {
+            self.split_failed[half].add(1);
+        }
     }
 
     /// A request that another release answers for this one, which answered 5xx or not at all.
@@ -355,6 +365,8 @@ struct ReleaseTotals {
     unanswered: u64,
     hidden_statuses: u64,
     hidden_faults: u64,
+    split: [u64; 2],
+    split_failed: [u64; 2],
 }
 
 impl ReleaseTotals {
@@ -363,6 +375,8 @@ impl ReleaseTotals {
         sum(&mut self.reasons, &shard.reasons);
         sum(&mut self.classes, &shard.classes);
         sum(&mut self.buckets, &shard.buckets);
+        sum(&mut self.split, &shard.split);
+        sum(&mut self.split_failed, &shard.split_failed);
         self.micros = self.micros.wrapping_add(shard.micros.get());
         self.failures += shard.failures.get();
         self.unanswered += shard.unanswered.get();
@@ -384,6 +398,7 @@ struct Totals {
 #[derive(Debug, Default)]
 pub struct Metrics {
     shards: Mutex<Vec<Arc<Shard>>>,
+    observations: Boards,
 }
 
 impl Metrics {
@@ -392,6 +407,11 @@ impl Metrics {
         let shard = Arc::new(Shard::default());
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shard));
         shard
+    }
+
+    /// What units met, by environment.
+    pub fn observations(&self) -> &Boards {
+        &self.observations
     }
 
     /// How often an event happened, in all workers.
@@ -485,7 +505,7 @@ mod tests {
             shard.record(200, RouteReason::Active, Duration::from_micros(micros));
         }
         let counts: Vec<u64> = shard.buckets.iter().map(Counter::get).collect();
-        assert_eq!((counts[0], counts[1], counts[15], counts[16]), (2, 1, 1, 2));
+        assert_eq!((counts[0], counts[1], counts[16], counts[17]), (2, 1, 1, 2));
         assert_eq!(counts.iter().sum::<u64>(), 6);
     }
 

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::body::{Ended, Flow, H1Body, H2Body, Left, ProxyBody, decode};
 use super::clock::Exchange;
+use super::context::Subject;
 use super::headers::{self, Facts, Sink};
 use super::health::FailureKind;
 use super::limits::DataConfig;
@@ -28,7 +29,10 @@ use super::upstream::pump::{Framing, Patience, Pump};
 use super::upstream::response::BodyFraming;
 use super::waits::Waits;
 use super::worker::Worker;
+use admin_api::edge::Failure;
+use edge_engine::RouteReason;
 use edge_engine::wire::UpstreamProtocol;
+use http::request::Parts;
 
 /// A request on its way.
 pub(super) struct Call<'a> {
@@ -82,6 +86,7 @@ impl Call<'_> {
             };
             if next.release.id != serving.release.id {
                 serving.release.shard.hidden(matches!(failed, Failed::Status(_)));
+                self.observe(&serving, &failed, true);
             }
             serving = next;
         }
@@ -94,12 +99,34 @@ impl Call<'_> {
                 if fault.kind().is_some() {
                     self.worker.shard.count(Event::NoUpstream);
                     serving.release.shard.unanswered();
+                    self.observe(serving, &Failed::Fault(fault), false);
                 } else if fault.cause == Cause::ClientTimeout {
                     self.worker.shard.count(Event::BodyTimeout);
                 }
                 Err(Problem::of_fault(fault, self.link.body_violation()))
             }
         }
+    }
+
+    /// Tells the verdict of a failure that the status of the answer does not tell.
+    fn observe(&self, serving: &Serving, failed: &Failed, is_hidden: bool) {
+        if serving.diverted.is_some() {
+            return;
+        }
+        let failure = match failed {
+            Failed::Status(_) => Failure::Status,
+            Failed::Fault(fault) if fault.kind() == Some(FailureKind::Timeout) => Failure::Timeout,
+            Failed::Fault(_) => Failure::Transport,
+        };
+        let route = &self.choice.route;
+        if is_hidden && route.reason == RouteReason::Split {
+            serving.release.shard.split(route.bucket.unwrap_or(0), true);
+        }
+        let Ok(host) = std::str::from_utf8(self.host) else { return };
+        let Parts { headers, method, uri, .. } = self.parts;
+        let subject = Subject { headers, method, uri, host, peer: &self.link.peer };
+        let minted = self.choice.unit.as_ref().map(|unit| &unit[..]);
+        self.choice.routes.observer.failed((route, minted), subject, (&serving.release.id, failure));
     }
 
     /// Who may answer after a failure; `None` when the failure is the answer.

@@ -110,6 +110,9 @@ impl EnvironmentState {
         counters.record(&decision.flags);
         let route = decision.route;
         let used = route.unit.is_some() && route.unit == plan.minted_source();
+        if routes.observer.is_sampled(&route) {
+            routes.observer.exposed(&route, values, minted.as_ref().map(|(_, unit)| &unit[..]));
+        }
         Choice {
             flags: flags(routes, decision),
             unit: minted.filter(|_| used).map(|(_, unit)| unit),

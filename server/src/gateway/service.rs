@@ -7,7 +7,9 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use admin_api::edge::Failure;
 use bytes::Bytes;
+use edge_engine::RouteReason;
 use edge_http::cookies;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
@@ -273,8 +275,41 @@ impl Record {
                 vary(fields, choice);
             }
         }
-        self.log(worker, parts, authority(parts), response.status(), Some(choice), serving);
+        let elapsed = self.log(worker, parts, authority(parts), response.status(), Some(choice), serving);
+        if let Some(serving) = serving.filter(|serving| serving.diverted.is_none())
+            && choice.route.reason == RouteReason::Split
+        {
+            self.observe(parts, link, (choice, serving), response.status(), elapsed);
+        }
         response
+    }
+
+    /// Tells the verdict how the unit's request ended. What no upstream answered was told already.
+    fn observe(
+        &self,
+        parts: &request::Parts,
+        link: &Link,
+        (choice, serving): (&Choice, &Serving),
+        status: StatusCode,
+        elapsed: Duration,
+    ) {
+        serving.release.shard.split(choice.route.bucket.unwrap_or(0), status.is_server_error());
+        let failure = match status.as_u16() {
+            _ if self.problem.is_some() => None,
+            400..=499 => Some(Failure::ClientError),
+            500..=599 => Some(Failure::Status),
+            _ => None,
+        };
+        let subject = Subject {
+            headers: &parts.headers,
+            method: &parts.method,
+            uri: &parts.uri,
+            host: authority(parts),
+            peer: &link.peer,
+        };
+        let minted = choice.unit.as_ref().map(|unit| &unit[..]);
+        let of = (&choice.route, minted);
+        choice.routes.observer.answered(of, subject, (&serving.release.id, failure), elapsed);
     }
 
     fn log(
@@ -285,7 +320,7 @@ impl Record {
         status: StatusCode,
         choice: Option<&Choice>,
         serving: Option<&Serving>,
-    ) {
+    ) -> Duration {
         let elapsed = self.started.elapsed();
         if let (Some(choice), Some(serving)) = (choice, serving) {
             serving.release.shard.record(status.as_u16(), choice.route.reason, elapsed);
@@ -293,6 +328,7 @@ impl Record {
         if let Some(log) = &worker.access_log {
             self.write_log(&**log, parts, host, status, elapsed, choice, serving);
         }
+        elapsed
     }
 
     #[expect(clippy::too_many_arguments, reason = "one line of the log, called once")]

@@ -77,6 +77,7 @@ pub struct DataWorker {
     config: Arc<DataConfig>,
     tls: Arc<rustls::ClientConfig>,
     health: Arc<HealthRegistry>,
+    metrics: Arc<Metrics>,
 }
 
 impl Worker for DataWorker {
@@ -87,8 +88,13 @@ impl Worker for DataWorker {
         snapshots: &[LoadedSnapshot],
         access: &Access,
     ) -> Result<Self::State, Box<dyn Error + Send + Sync>> {
-        let with =
-            Preparation { config: &self.config, tls: &self.tls, health: &*self.health, shard: self.handle.shard() };
+        let with = Preparation {
+            config: &self.config,
+            tls: &self.tls,
+            health: &*self.health,
+            shard: self.handle.shard(),
+            observations: self.metrics.observations(),
+        };
         let environments = snapshots.iter().map(|loaded| EnvironmentState::prepare(loaded, &with));
         Ok(Box::new(WorkerState::new(environments.collect::<Result<_, _>>()?, access)))
     }
@@ -135,6 +141,7 @@ impl Gateway {
         })?;
         let data = Arc::new(config.data.clone());
         let worker = |handle: &WorkerHandle| DataWorker {
+            metrics: Arc::clone(&metrics),
             handle: handle.clone(),
             config: Arc::clone(&data),
             tls: Arc::clone(&client_tls),

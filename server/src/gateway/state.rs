@@ -23,8 +23,11 @@ use super::health::ReleaseHealth;
 use super::hosts::HostMap;
 use super::limits::DataConfig;
 use super::metrics::{FlagShard, ReleaseShard, Shard};
+use super::observe::Boards;
+use super::observe::unit::Observer;
 use super::ofrep::access::{AccessTable, Prepared};
 use super::reach::Reach;
+use super::scope::Scope;
 use crate::host::{Decider, HostError, LoadedSnapshot};
 
 /// Why a snapshot cannot be served by this gateway although the engine accepts it.
@@ -67,6 +70,8 @@ pub struct Preparation<'a> {
     pub health: &'a dyn HealthSource,
     /// Counters of the worker that will run the state.
     pub shard: &'a Shard,
+    /// Where it is kept what units meet.
+    pub observations: &'a Boards,
 }
 
 /// Everything a worker decides by.
@@ -124,7 +129,7 @@ pub struct EnvironmentState {
     pub(super) hosts: Vec<String>,
     pub(super) decider: Decider,
     pub(super) decision: Decision,
-    pub(super) plan: ContextPlan,
+    pub(super) plan: Arc<ContextPlan>,
     pub(super) routes: Arc<Routes>,
     pub(super) flags: FlagShard,
     pub(super) ofrep: Prepared,
@@ -144,6 +149,7 @@ pub(super) struct Routes {
     pub(super) forward: Vec<Vec<Box<[u8]>>>,
     /// Request fields that a decision may depend on, for caches between us and clients.
     pub(super) vary: Option<HeaderValue>,
+    pub(super) observer: Observer,
 }
 
 /// A release as the data path sees it.
@@ -228,12 +234,13 @@ impl EnvironmentState {
             environment: snapshot.environment().to_string(),
             source,
         })?;
-        let routes = Routes::prepare(snapshot, with)?;
+        let plan = Arc::new(ContextPlan::new(snapshot, with.config));
+        let routes = Routes::prepare(loaded, &plan, with)?;
         Ok(Self {
             hosts: snapshot.edge().hosts.clone(),
             decision: decider.new_decision(),
             decider,
-            plan: ContextPlan::new(snapshot, with.config),
+            plan,
             flags: with.shard.flags(snapshot.app().as_str(), snapshot.environment().as_str(), forwarded(snapshot)),
             routes: Arc::new(routes),
             ofrep: Prepared::new(loaded, with.shard),
@@ -251,7 +258,9 @@ fn forwarded(snapshot: &Snapshot) -> impl Iterator<Item = (&str, impl Iterator<I
 }
 
 impl Routes {
-    fn prepare(snapshot: &Snapshot, with: &Preparation<'_>) -> Result<Self, PrepareError> {
+    fn prepare(loaded: &LoadedSnapshot, plan: &Arc<ContextPlan>, with: &Preparation<'_>) -> Result<Self, PrepareError> {
+        let snapshot = loaded.snapshot();
+        let board = with.observations.of(Scope::new(snapshot.app().as_str(), snapshot.environment().as_str()));
         let edge = snapshot.edge();
         let active = snapshot.traffic().active();
         let mut releases = Vec::with_capacity(snapshot.releases().len());
@@ -276,6 +285,7 @@ impl Routes {
             shield: edge.shield,
             forward: forward.collect(),
             vary: vary(snapshot),
+            observer: Observer::new(loaded, plan, with.config.region.as_deref(), board),
         })
     }
 

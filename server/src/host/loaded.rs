@@ -37,6 +37,7 @@ pub(super) struct Loaded {
     /// Kept for further instances: one per worker, and replacements.
     document: Box<[u8]>,
     key: BucketingKey,
+    traffic_salt: Box<str>,
     /// The instance of the trial load; the first decider takes it.
     tried: Mutex<Option<Instance>>,
 }
@@ -58,12 +59,14 @@ impl LoadedSnapshot {
 
     /// The same for a document that the caller has read, or written, already: it must say what `wire` says.
     pub fn of(wire: SnapshotWire, document: Box<[u8]>, key: &BucketingKey, engine: &Engine) -> Result<Self, LoadError> {
+        let traffic_salt = wire.traffic.salt.as_str().into();
         let snapshot = edge_engine::check(wire, key).map_err(LoadError::Problems)?;
         let loaded = Loaded {
             snapshot: Arc::new(snapshot),
             engine: engine.clone(),
             document,
             key: key.clone(),
+            traffic_salt,
             tried: Mutex::new(None),
         };
         if let Some(mut instance) = loaded.instance()? {
@@ -92,6 +95,11 @@ impl LoadedSnapshot {
     /// The environment's secret.
     pub fn key(&self) -> &BucketingKey {
         &self.0.key
+    }
+
+    /// The salt of the traffic's split.
+    pub fn traffic_salt(&self) -> &str {
+        &self.0.traffic_salt
     }
 
     /// The engine that decides it.

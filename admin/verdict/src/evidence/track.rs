@@ -86,7 +86,9 @@ impl Track {
 
     /// Distinct units with an event, of all units of an arm.
     pub(crate) fn of_units(&self, arm: Arm, units: u64) -> Tally {
-        Tally { total: units, bad: self.bad_units(arm) }
+        let bad = self.bad_units(arm);
+        // How many there are may be an estimate from a sample; none is not known.
+        Tally { total: if units == 0 { 0 } else { units.max(bad) }, bad }
     }
 
     /// Requests of the newest windows, and the distinct units of each arm (candidate first) whose first event was in them.

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use crate::{
-    Added, Arm, Batch, Counts, Custom, Direction, Event, Evidence, Exposure, Latency, Level, MOST_WINDOWS, Measure,
-    Measured, Policy, Promotion, Refusal,
+    Added, Arm, Batch, Counts, Custom, Direction, Event, Evidence, Exposed, Exposure, Latency, Level, MOST_WINDOWS,
+    Measure, Measured, Policy, Promotion, Refusal,
 };
 
 fn policy(level: Level) -> Policy {
@@ -38,6 +38,11 @@ fn measured() -> impl Strategy<Value = Measured> {
     })
 }
 
+fn exposed() -> impl Strategy<Value = Exposed> {
+    let arm = prop_oneof![Just(Arm::Candidate), Just(Arm::Stable)];
+    (0_u64..12, arm, 0_u32..1_000_000).prop_map(|(unit, arm, weight)| Exposed { unit, arm, weight, stands_for: 16 })
+}
+
 /// Batches of three edges, in the order of their numbers.
 fn batches() -> impl Strategy<Value = Vec<Batch>> {
     let content = (
@@ -45,13 +50,15 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
         prop::collection::vec(measured(), 0..3),
         prop::collection::vec(event(), 0..4),
         (0_u32..1_000_000, 0_u64..20, 0_u64..20),
+        prop::collection::vec(exposed(), 0..4),
     );
     prop::collection::vec(content, 1..24).prop_map(|contents| {
-        let batch = |(number, (window, counts, events, (weight, candidate, stable)))| Batch {
+        let batch = |(number, (window, counts, events, (weight, candidate, stable), exposed))| Batch {
             edge: format!("edge-{}", number % 3),
             sequence: number / 3,
             window,
             units: vec![Exposure { weight, candidate, stable }],
+            exposed,
             counts,
             events,
         };
@@ -162,4 +169,25 @@ fn memory_is_bounded_and_fullness_is_told() {
     evidence.add(&Batch { events: events(0..9), ..batch(1, Counts::default()) });
     assert!(evidence.is_full());
     assert_eq!(evidence.harm(&Measure::Errors).to_bits(), harm.to_bits());
+}
+
+#[test]
+fn a_unit_that_several_edges_see_is_one_unit() {
+    let seen = |edge: &str, unit, arm| {
+        let exposed = vec![Exposed { unit, arm, weight: 50_000, stands_for: 16 }];
+        Batch { edge: edge.to_owned(), exposed, ..Batch::default() }
+    };
+    let mut evidence = Evidence::new(policy(Level::Unit)).unwrap();
+    for edge in ["a", "b", "c"] {
+        evidence.add(&seen(edge, 7, Arm::Candidate));
+    }
+    assert_eq!((evidence.units(Arm::Candidate), evidence.units(Arm::Stable)), (16, 0));
+    // Forty units of which all came to the candidate are no accident at 5 %.
+    for unit in 0..40 {
+        evidence.add(&seen(&format!("d{unit}"), 100 + unit, Arm::Candidate));
+    }
+    assert!(evidence.ratio() > 1e4, "{}", evidence.ratio());
+    let wrong = Exposed { unit: 1, arm: Arm::Stable, weight: 0, stands_for: 0 };
+    let batch = Batch { edge: "e".to_owned(), exposed: vec![wrong], ..Batch::default() };
+    assert_eq!(evidence.add(&batch), Added::Refused(Refusal::Counts));
 }

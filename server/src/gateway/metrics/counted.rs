@@ -9,6 +9,7 @@ use std::time::Instant;
 use edge_engine::RouteReason;
 
 use super::{Metrics, ReleaseTotals};
+use crate::gateway::observe::Buckets;
 use crate::gateway::scope::Scope;
 
 /// Where 4xx and 5xx are among the classes.
@@ -37,6 +38,14 @@ pub struct CountedRelease {
     pub server_errors: u64,
     /// Requests without an answer of an upstream.
     pub transport_errors: u64,
+    /// Answers by how long they took.
+    pub latency: Buckets,
+    /// How long they took together, in microseconds.
+    pub latency_us: u64,
+    /// Requests that the hash sent here, by whether their bucket is odd.
+    pub split: [u64; 2],
+    /// Those of them that failed.
+    pub split_failed: [u64; 2],
 }
 
 impl CountedRelease {
@@ -49,6 +58,10 @@ impl CountedRelease {
             // The counters are not read at one instant, so a difference may be one short for a moment.
             server_errors: totals.classes[SERVER_ERRORS].saturating_sub(totals.unanswered) + totals.hidden_statuses,
             transport_errors: totals.unanswered + totals.hidden_faults,
+            latency: totals.buckets,
+            latency_us: totals.micros,
+            split: totals.split,
+            split_failed: totals.split_failed,
         }
     }
 }
@@ -92,9 +105,14 @@ mod tests {
         candidate.record(502, RouteReason::Fallback, Duration::ZERO);
         candidate.record(404, RouteReason::Split, Duration::ZERO);
         let counted = &metrics.counted()[&Scope::new("web", "production")];
-        let expected = CountedRelease { requests: 5, client_errors: 1, server_errors: 2, transport_errors: 2 };
-        assert_eq!(counted.releases["web-2"], expected);
-        assert_eq!(counted.releases["web-1"], CountedRelease { requests: 2, ..CountedRelease::default() });
+        let served = |requests| {
+            let mut latency = Buckets::default();
+            latency[0] = requests;
+            CountedRelease { requests, latency, ..CountedRelease::default() }
+        };
+        let own = CountedRelease { requests: 5, client_errors: 1, server_errors: 2, transport_errors: 2, ..served(3) };
+        assert_eq!(counted.releases["web-2"], own);
+        assert_eq!(counted.releases["web-1"], served(2));
         assert_eq!(counted.fallbacks, 1);
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use admin_api::edge::{EnvironmentReport, FlagReport, ReleaseReport, Report};
+use admin_api::edge::{
+    EnvironmentReport, Exposed, FirstBad, FlagReport, MOST_EXPOSED, MOST_FIRST_BAD, ReleaseReport, Report, SplitCount,
+};
 
 use super::acks::wire;
 use crate::gateway::metrics::counted::{Counted, CountedRelease};
@@ -21,6 +23,9 @@ struct Waiting {
     /// It may have arrived, although nobody said so.
     was_sent: bool,
 }
+
+/// What units of an environment met since the last report.
+pub(super) type Observed = (Vec<FirstBad>, Vec<Exposed>);
 
 /// The reports of one process.
 #[derive(Debug)]
@@ -38,10 +43,23 @@ impl Ledger {
         Self { edge, boot, sequence: 0, told: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// Makes a report of what was counted since the last one. Without a listener, one that says nothing is not made;
-    /// whether one was.
-    pub(super) fn add(&mut self, counted: &BTreeMap<Scope, Counted>, covers: Duration, has_listener: bool) -> bool {
-        let environments: Vec<_> = counted.iter().filter_map(|(scope, now)| self.since(scope, now)).collect();
+    /// Makes a report of what was counted since the last one, and of what units met since then. Without a listener, one that
+    /// says nothing is not made; whether one was.
+    pub(super) fn add(
+        &mut self,
+        counted: &BTreeMap<Scope, Counted>,
+        mut observed: impl FnMut(&Scope) -> Observed,
+        covers: Duration,
+        has_listener: bool,
+    ) -> bool {
+        let environments = counted.iter().filter_map(|(scope, now)| {
+            let (first_bad, exposed) = observed(scope);
+            let environment = self.since(scope, now);
+            let is_quiet = environment.is_none() && first_bad.is_empty() && exposed.is_empty();
+            let quiet = || EnvironmentReport { scope: wire(scope), ..EnvironmentReport::default() };
+            (!is_quiet).then(|| EnvironmentReport { first_bad, exposed, ..environment.unwrap_or_else(quiet) })
+        });
+        let environments: Vec<_> = environments.collect();
         // What the workers have forgotten is forgotten here.
         self.told.retain(|scope, _| counted.contains_key(scope));
         if environments.is_empty() && !has_listener {
@@ -108,7 +126,7 @@ impl Ledger {
             .iter()
             .filter_map(|(release, now)| {
                 let told = told.releases.entry(release.clone()).or_default();
-                release_since(release, told, *now)
+                release_since(release, told, now)
             })
             .collect();
         let mut flags = Vec::new();
@@ -139,18 +157,22 @@ fn advance(told: &mut u64, now: u64) -> u64 {
 
 /// The counters of a release are not read at one instant. An error whose request is not seen yet waits for it, so that no
 /// report has more errors than requests.
-fn release_since(release: &str, told: &mut CountedRelease, now: CountedRelease) -> Option<ReleaseReport> {
+fn release_since(release: &str, told: &mut CountedRelease, now: &CountedRelease) -> Option<ReleaseReport> {
     let requests = advance(&mut told.requests, now.requests);
     let mut left = requests;
-    let mut take = |told: &mut u64, now: u64| {
-        let by = now.saturating_sub(*told).min(left);
-        left -= by;
-        *told = if now < *told { now } else { *told + by };
-        by
-    };
-    let transport_errors = take(&mut told.transport_errors, now.transport_errors);
-    let server_errors = take(&mut told.server_errors, now.server_errors);
-    let client_errors = take(&mut told.client_errors, now.client_errors);
+    let transport_errors = advance_within(&mut left, &mut told.transport_errors, now.transport_errors);
+    let server_errors = advance_within(&mut left, &mut told.server_errors, now.server_errors);
+    let client_errors = advance_within(&mut left, &mut told.client_errors, now.client_errors);
+    let latency = told.latency.iter_mut().zip(now.latency).map(|(told, now)| advance(told, now)).collect();
+    let latency_us = advance(&mut told.latency_us, now.latency_us);
+    let split = (0..told.split.len()).map(|half| {
+        let requests = advance(&mut told.split[half], now.split[half]);
+        let mut left = requests;
+        let failed = advance_within(&mut left, &mut told.split_failed[half], now.split_failed[half]);
+        SplitCount { requests, failed }
+    });
+    let split: Vec<_> = split.collect();
+    let split = if split.iter().all(|half| half.requests == 0) { Vec::new() } else { split };
     let release = release.to_owned();
     (requests > 0).then_some(ReleaseReport {
         release,
@@ -158,13 +180,27 @@ fn release_since(release: &str, told: &mut CountedRelease, now: CountedRelease) 
         client_errors,
         server_errors,
         transport_errors,
-        ..ReleaseReport::default()
+        latency,
+        latency_us,
+        split,
     })
+}
+
+/// The same for something that happens to requests of which so many are left.
+fn advance_within(left: &mut u64, told: &mut u64, now: u64) -> u64 {
+    let by = now.saturating_sub(*told).min(*left);
+    *left -= by;
+    *told = if now < *told { now } else { *told + by };
+    by
 }
 
 fn add_environment(to: &mut Vec<EnvironmentReport>, from: EnvironmentReport) {
     let Some(known) = to.iter_mut().find(|known| known.scope == from.scope) else { return to.push(from) };
     known.fallbacks += from.fallbacks;
+    known.first_bad.extend(from.first_bad);
+    known.first_bad.truncate(MOST_FIRST_BAD);
+    known.exposed.extend(from.exposed);
+    known.exposed.truncate(MOST_EXPOSED);
     for release in from.releases {
         match known.releases.iter_mut().find(|known| known.release == release.release) {
             Some(known) => {
@@ -172,6 +208,12 @@ fn add_environment(to: &mut Vec<EnvironmentReport>, from: EnvironmentReport) {
                 known.client_errors += release.client_errors;
                 known.server_errors += release.server_errors;
                 known.transport_errors += release.transport_errors;
+                known.latency_us += release.latency_us;
+                add_each(&mut known.latency, &release.latency, |to, from| *to += from);
+                add_each(&mut known.split, &release.split, |to, from| {
+                    to.requests += from.requests;
+                    to.failed += from.failed;
+                });
             }
             None => known.releases.push(release),
         }
@@ -181,6 +223,15 @@ fn add_environment(to: &mut Vec<EnvironmentReport>, from: EnvironmentReport) {
             Some(known) => known.count += flag.count,
             None => known.flags.push(flag),
         }
+    }
+}
+
+/// Adds up two lists of one length, of which one may be empty.
+fn add_each<T: Copy>(to: &mut Vec<T>, from: &[T], add: impl Fn(&mut T, T)) {
+    if to.is_empty() {
+        to.extend_from_slice(from);
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| add(to, *from));
     }
 }
 
@@ -205,6 +256,10 @@ mod tests {
         [(scope(), environment)].into()
     }
 
+    fn add(ledger: &mut Ledger, counted: &BTreeMap<Scope, Counted>, covers: Duration, has_listener: bool) -> bool {
+        ledger.add(counted, |_| Observed::default(), covers, has_listener)
+    }
+
     fn ledger() -> Ledger {
         Ledger::new("edge-1".to_owned(), "boot".to_owned())
     }
@@ -226,19 +281,19 @@ mod tests {
     #[test]
     fn each_report_has_what_was_counted_since_the_one_before() {
         let mut ledger = ledger();
-        ledger.add(&counted(5, 1, 5), SECOND, true);
-        ledger.add(&counted(5, 1, 5), SECOND, true);
-        ledger.add(&counted(9, 1, 8), SECOND, true);
+        add(&mut ledger, &counted(5, 1, 5), SECOND, true);
+        add(&mut ledger, &counted(5, 1, 5), SECOND, true);
+        add(&mut ledger, &counted(9, 1, 8), SECOND, true);
         assert_eq!(drain(&mut ledger), [(1, 5, 5), (2, 0, 0), (3, 4, 3)]);
-        assert!(!ledger.add(&counted(9, 1, 8), SECOND, false), "nothing to say and nobody to hear it");
+        assert!(!add(&mut ledger, &counted(9, 1, 8), SECOND, false), "nothing to say and nobody to hear it");
     }
 
     #[test]
     fn an_unanswered_report_is_sent_again_as_it_was_and_the_later_ones_wait() {
         let mut ledger = ledger();
-        ledger.add(&counted(5, 0, 0), SECOND, true);
+        add(&mut ledger, &counted(5, 0, 0), SECOND, true);
         let first = ledger.next().expect("one waits").clone();
-        ledger.add(&counted(7, 0, 0), SECOND, true);
+        add(&mut ledger, &counted(7, 0, 0), SECOND, true);
         assert_eq!(ledger.next(), Some(&first), "nobody answered");
         ledger.answered(0);
         assert_eq!(ledger.waiting(), 2);
@@ -248,10 +303,10 @@ mod tests {
     #[test]
     fn too_many_reports_become_one_but_never_one_that_may_have_arrived() {
         let mut ledger = ledger();
-        ledger.add(&counted(1, 0, 1), SECOND, true);
+        add(&mut ledger, &counted(1, 0, 1), SECOND, true);
         ledger.next().expect("sent, and not answered");
         for n in 2..=1000 {
-            ledger.add(&counted(n, 0, n), SECOND, false);
+            add(&mut ledger, &counted(n, 0, n), SECOND, false);
             assert!(ledger.waiting() <= MAX_WAITING);
         }
         let sent = drain(&mut ledger);
@@ -269,13 +324,13 @@ mod tests {
             ledger.answered(report.sequence);
             report.environments.first().map(|it| (it.releases[0].requests, it.releases[0].server_errors))
         };
-        ledger.add(&counted(1, 2, 0), SECOND, true);
+        add(&mut ledger, &counted(1, 2, 0), SECOND, true);
         assert_eq!(errors(&mut ledger), Some((1, 1)));
-        ledger.add(&counted(2, 2, 0), SECOND, true);
+        add(&mut ledger, &counted(2, 2, 0), SECOND, true);
         assert_eq!(errors(&mut ledger), Some((1, 1)));
-        ledger.add(&BTreeMap::new(), SECOND, true);
+        add(&mut ledger, &BTreeMap::new(), SECOND, true);
         assert_eq!(errors(&mut ledger), None);
-        ledger.add(&counted(3, 0, 0), SECOND, true);
+        add(&mut ledger, &counted(3, 0, 0), SECOND, true);
         assert_eq!(errors(&mut ledger), Some((3, 0)), "forgotten in between");
     }
 }

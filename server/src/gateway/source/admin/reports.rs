@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks::is_passing;
 use super::caught::caught;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Observed};
 use super::plane::{Line, Plane};
 use super::{LEAVE_TIMEOUT, Link};
 use crate::gateway::board::Board;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::scope::Scope;
 use crate::telemetry;
 
 /// Makes and sends reports.
@@ -77,7 +78,17 @@ impl Reporter {
 
     fn add(&mut self) {
         let now = Instant::now();
-        if self.ledger.add(&self.metrics.counted(), now - self.covered, self.is_connected()) {
+        let (counted, is_connected) = (self.metrics.counted(), self.is_connected());
+        let boards = self.metrics.observations();
+        let observed = |scope: &Scope| {
+            let board = boards.of(scope.clone());
+            board.want();
+            let releases = counted.get(scope).map(|environment| &environment.releases);
+            board.learn(|active| Some(&releases?.get(active)?.latency));
+            // While nobody listens they wait there, where they are few.
+            if is_connected { board.take() } else { Observed::default() }
+        };
+        if self.ledger.add(&counted, observed, now - self.covered, is_connected) {
             self.covered = now;
         }
         self.note();
