@@ -13,7 +13,9 @@ mod template;
 pub use grounds::Grounds;
 pub use plan::{Fault, Plan};
 pub use state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
-pub use template::{Inconclusive, LONGEST, MOST_STEPS, Ms, Step, Strategy, Superseding, Template, Templates};
+pub use template::{
+    Inconclusive, LONGEST, MOST_STEPS, Ms, Step, Strategy, Superseding, THE_STANDARDS, Template, Templates,
+};
 
 #[cfg(test)]
 mod tests;

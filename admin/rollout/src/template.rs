@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use verdict::{FULL_WEIGHT, Level, Policy};
+use verdict::{FULL_WEIGHT, Latency, Policy};
 
 use crate::plan::{Fault, Faults};
 
@@ -22,6 +22,9 @@ pub const MOST_STEPS: usize = 64;
 const MOST_NAMES: usize = 64;
 /// Bytes of a name.
 const LONGEST_NAME: usize = 128;
+/// The threshold of the deployment standard, in milliseconds.
+pub const THE_STANDARDS: u32 = 2000;
+const CHOSEN_LATER: Latency = Latency { thresholds_ms: Vec::new(), tolerance: 1.0 };
 
 /// How a candidate takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -123,8 +126,9 @@ pub struct Template {
     pub inconclusive: Inconclusive,
     /// What to do about a newer release.
     pub superseding: Superseding,
-    /// How the candidate is judged; by requests unless it says otherwise, since counters of requests are what edges report.
-    #[serde(deserialize_with = "by_requests")]
+    /// How the candidate is judged. Latency counts unless it says `null`; thresholds that it does not name are chosen when a
+    /// rollout starts, by how fast stable is.
+    #[serde(deserialize_with = "judged")]
     pub verdict: Policy,
 }
 
@@ -145,7 +149,7 @@ impl Default for Template {
             approvers: Vec::new(),
             inconclusive: Inconclusive::Hold,
             superseding: Superseding::Refuse,
-            verdict: Policy { level: Level::Request, ..Policy::default() },
+            verdict: Policy { latency: Some(CHOSEN_LATER), ..Policy::default() },
         }
     }
 }
@@ -187,10 +191,20 @@ impl Template {
         faults.unless(are_names(&self.approvers), "/approvers", "names", "approvers have different names");
         let (asked, named) = (self.steps.iter().any(|step| step.approval), self.approvers.is_empty());
         faults.unless(asked || named, "/approvers", "no-approval", "approvers are named, and no step asks them");
-        if let Err(error) = self.verdict.check() {
+        if let Err(error) = self.settled(&[THE_STANDARDS]).verdict.check() {
             faults.unless(false, "/verdict", "verdict-policy", &error.to_string());
         }
         faults.all()
+    }
+
+    /// The same with these thresholds of latency, where it names none.
+    #[must_use]
+    pub fn settled(&self, thresholds_ms: &[u32]) -> Self {
+        let mut settled = self.clone();
+        if let Some(latency) = settled.verdict.latency.as_mut().filter(|latency| latency.thresholds_ms.is_empty()) {
+            latency.thresholds_ms = thresholds_ms.to_vec();
+        }
+        settled
     }
 
     fn check_times(&self, faults: &mut Faults) {
@@ -294,16 +308,12 @@ fn are_names(names: &[String]) -> bool {
     different.len() == names.len() && names.len() <= MOST_NAMES
 }
 
-fn by_requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
-    /// The level alone, to see whether it is said.
-    #[derive(Deserialize)]
-    struct Said {
-        level: Option<Level>,
-    }
+/// A policy that judges latency also where it does not say so.
+fn judged<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    let said = Said::deserialize(&value).map_err(D::Error::custom)?;
+    let is_said = value.get("latency").is_some();
     let policy = Policy::deserialize(value).map_err(D::Error::custom)?;
-    Ok(Policy { level: said.level.unwrap_or(Level::Request), ..policy })
+    Ok(if is_said { policy } else { Policy { latency: Some(CHOSEN_LATER), ..policy } })
 }
 
 fn five_minutes() -> Ms {
@@ -316,6 +326,8 @@ fn one_hour() -> Ms {
 
 #[cfg(test)]
 mod tests {
+    use verdict::Level;
+
     use super::*;
 
     #[test]
@@ -340,12 +352,17 @@ mod tests {
         let named = Templates::new([("slow".to_owned(), Template::default())].into());
         assert_eq!(named.get("slow").map(|template| template.name), Some("slow".to_owned()));
         assert!(serde_json::from_str::<Templates>(r#"{"a": {"stpes": []}}"#).is_err());
-        let level = |verdict: &str| {
+        let policy = |verdict: &str| {
             let template: Template = serde_json::from_str(&format!("{{\"verdict\": {verdict}}}")).expect("it is read");
-            template.verdict.level
+            (template.check().len(), template.settled(&[250, 2000]).verdict)
         };
-        assert_eq!(level(r#"{"alpha": 0.001}"#), Level::Request);
-        assert_eq!(level(r#"{"level": "unit"}"#), Level::Unit);
+        let thresholds = |verdict: &str| policy(verdict).1.latency.map(|latency| latency.thresholds_ms);
+        assert_eq!(policy(r#"{"alpha": 0.001}"#).1.level, Level::Unit);
+        assert_eq!(policy(r#"{"level": "request"}"#).1.level, Level::Request);
+        assert_eq!(thresholds("{}"), Some(vec![250, 2000]));
+        assert_eq!(thresholds(r#"{"latency": {"tolerance": 1.25}}"#), Some(vec![250, 2000]));
+        assert_eq!(thresholds(r#"{"latency": {"thresholdsMs": [500]}}"#), Some(vec![500]));
+        assert_eq!((thresholds(r#"{"latency": null}"#), policy(r#"{"latency": null}"#).0), (None, 0));
     }
 
     #[test]

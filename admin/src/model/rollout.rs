@@ -3,6 +3,7 @@
 //! The candidate is in the slot that is not active, and its weight is the rollout's alone while it is under way. When it is
 //! promoted, the active pointer moves and the loser stays in its slot without traffic, so that the way back is one pointer.
 
+use admin_api::edge::{LATENCY_BOUNDS_US, is_latency_threshold};
 use edge_engine::Slot;
 use rollout::{Effect, Plan, Template, Templates};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,8 @@ use super::rollback::{self, held, remember};
 use super::{App, At, Edit, Fault};
 use crate::store::Kind;
 
+/// Answers from 400 to 499, as a criterion of a policy.
+pub const CLIENT_ERRORS: &str = "clientErrors";
 /// The gate that every connected edge runs the newest snapshot.
 pub const ACKNOWLEDGED: &str = "acknowledged";
 
@@ -70,7 +73,7 @@ pub fn template(at: &At, document: &Value) -> Result<Value, Vec<Fault>> {
     if faults.is_empty() { Ok(serde_json::to_value(&template).unwrap_or_default()) } else { Err(faults) }
 }
 
-/// What a template may say and this control plane cannot do: ask other gates than its own, and judge by what no edge reports.
+/// What a template may say and this control plane cannot do: ask gates that it does not know, and judge by what nobody counts.
 pub fn unavailable(at: &At, parent: &str, template: &Template) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut refuse = |pointer: String, code, detail: String| {
@@ -83,13 +86,17 @@ pub fn unavailable(at: &At, parent: &str, template: &Template) -> Vec<Fault> {
         }
     }
     let Policy { level, latency, custom, .. } = &template.verdict;
-    if *level != Level::Request {
-        let detail = "edges report counters of requests, so a candidate is judged by them: request";
-        refuse("/verdict/level".to_owned(), "level_unavailable", detail.to_owned());
+    let thresholds = latency.iter().flat_map(|latency| &latency.thresholds_ms);
+    for (index, threshold) in thresholds.enumerate().filter(|(_, threshold)| !is_latency_threshold(**threshold)) {
+        let bounds = LATENCY_BOUNDS_US.iter().filter_map(|us| u32::try_from(us / 1000).ok());
+        let bounds: Vec<String> = bounds.filter(|ms| is_latency_threshold(*ms)).map(|ms| ms.to_string()).collect();
+        let detail = format!("edges do not count answers slower than {threshold} ms, but: {}", bounds.join(", "));
+        refuse(format!("/verdict/latency/thresholdsMs/{index}"), "threshold_unknown", detail);
     }
-    for (name, is_asked) in [("latency", latency.is_some()), ("custom", !custom.is_empty())] {
-        if is_asked {
-            refuse(format!("/verdict/{name}"), "measure_unavailable", "no edge reports it yet".to_owned());
+    if *level == Level::Request {
+        for (index, custom) in custom.iter().enumerate().filter(|(_, custom)| custom.name != CLIENT_ERRORS) {
+            let detail = format!("events of the app are of units, so {} is judged by units: unit", custom.name);
+            refuse(format!("/verdict/custom/{index}"), "level_unavailable", detail);
         }
     }
     faults

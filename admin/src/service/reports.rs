@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use admin_api::edge::Report;
+use admin_api::edge::{LATENCY_BOUNDS_US, Report};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::rollouts::evidence::Gathered;
+use super::rollouts::thresholds;
 use super::{Control, ServiceError};
 use crate::ids;
 use crate::store::UsageDelta;
@@ -130,6 +131,10 @@ fn add_up(report: &Report, sums: &mut BTreeMap<(String, String, &'static str, St
             add("release", &release.release, "clientErrors", release.client_errors);
             add("release", &release.release, "serverErrors", release.server_errors);
             add("release", &release.release, "transportErrors", release.transport_errors);
+            for (index, count) in release.latency.iter().enumerate() {
+                let bound = LATENCY_BOUNDS_US.get(index).map_or(thresholds::BEYOND.to_owned(), u64::to_string);
+                add(thresholds::KIND, &release.release, &bound, *count);
+            }
         }
         for flag in &environment.flags {
             add("flag", &flag.flag, &flag.variant, flag.count);

@@ -7,6 +7,7 @@
 pub mod drive;
 pub(crate) mod evidence;
 pub mod show;
+pub(crate) mod thresholds;
 
 use admin_api::rollouts::{Rollout as Shown, StartRollout};
 use rollout::{By, Effect, Event, Ms, Plan, Refused, State, Template, Templates, Transition};
@@ -196,7 +197,8 @@ impl Control {
             return Err(ServiceError::not_found("environment", environment));
         }
         let stable = stable(&cached.app, environment, release).map_err(|error| start_error(&error, environment))?;
-        let plan = Plan::new(release, stable, template);
+        let usage = tx.usage(app, environment).await?;
+        let plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
         check(&plan, environment)?;
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
         let mut rollout = Rollout::new(app, environment, plan, now);

@@ -23,7 +23,9 @@ impl Tally {
         if self.total == 0 { 0.0 } else { self.bad as f64 / self.total as f64 }
     }
 
-    pub(crate) fn plus(self, other: Self) -> Self {
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self { total: self.total.saturating_add(other.total), bad: self.bad.saturating_add(other.bad) }
     }
 }
@@ -66,7 +68,9 @@ impl Counts {
         [self.candidate, self.stable].iter().all(|tally| tally.bad <= tally.total && tally.total <= MOST_REQUESTS)
     }
 
-    pub(crate) fn plus(self, other: Self) -> Self {
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self { candidate: self.candidate.plus(other.candidate), stable: self.stable.plus(other.stable) }
     }
 }

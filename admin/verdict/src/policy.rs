@@ -80,7 +80,9 @@ pub struct Errors {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Latency {
     /// Thresholds in milliseconds, ascending, 1 to 16: edges of the histogram that the edges keep. At the level of units
-    /// they belong into the tail (above the 95th percentile), because nearly every unit has a slow request once.
+    /// they belong into the tail (above the 95th percentile), because nearly every unit has a slow request once. None at
+    /// all: whoever starts the analysis chooses them; a policy in use has some.
+    #[serde(default)]
     pub thresholds_ms: Vec<u32>,
     /// ρ₀ ≥ 1. Default 1.
     #[serde(default = "one")]

@@ -92,11 +92,6 @@ impl Observations {
         }
     }
 
-    /// From now on somebody takes what is here.
-    pub fn want(&self) {
-        self.is_wanted.store(true, Ordering::Relaxed);
-    }
-
     pub(super) fn is_wanted(&self) -> bool {
         self.is_wanted.load(Ordering::Relaxed)
     }
@@ -209,12 +204,25 @@ fn name(unit: u64) -> String {
 
 /// The boards of all environments.
 #[derive(Debug, Default)]
-pub struct Boards(Mutex<HashMap<Scope, Arc<Observations>>>);
+pub struct Boards {
+    is_wanted: AtomicBool,
+    boards: Mutex<HashMap<Scope, Arc<Observations>>>,
+}
 
 impl Boards {
     /// The board of an environment; the same one for as long as the process runs.
     pub fn of(&self, scope: Scope) -> Arc<Observations> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(scope).or_default())
+        let mut boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        let board = boards.entry(scope).or_default();
+        board.is_wanted.store(self.is_wanted.load(Ordering::Relaxed), Ordering::Relaxed);
+        Arc::clone(board)
+    }
+
+    /// A control plane is followed: from now on somebody takes what is there.
+    pub fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
+        let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        boards.values().for_each(|board| board.is_wanted.store(true, Ordering::Relaxed));
     }
 }
 

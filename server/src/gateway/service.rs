@@ -277,7 +277,7 @@ impl Record {
         }
         let elapsed = self.log(worker, parts, authority(parts), response.status(), Some(choice), serving);
         if let Some(serving) = serving.filter(|serving| serving.diverted.is_none())
-            && choice.route.reason == RouteReason::Split
+            && matches!(choice.route.reason, RouteReason::Split | RouteReason::Active)
         {
             self.observe(parts, link, (choice, serving), response.status(), elapsed);
         }
@@ -293,7 +293,9 @@ impl Record {
         status: StatusCode,
         elapsed: Duration,
     ) {
-        serving.release.shard.split(choice.route.bucket.unwrap_or(0), status.is_server_error());
+        if choice.route.reason == RouteReason::Split {
+            serving.release.shard.split(choice.route.bucket.unwrap_or(0), status.is_server_error());
+        }
         let failure = match status.as_u16() {
             _ if self.problem.is_some() => None,
             400..=499 => Some(Failure::ClientError),

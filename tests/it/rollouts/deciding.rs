@@ -92,8 +92,9 @@ fn what_cannot_be_started_is_refused_with_its_reason() {
     assert_eq!(try_start("web-2", json!({"stpes": []})), "key_unknown");
     assert_eq!(try_start("web-2", json!({"steps": [{"weight": 100, "gates": ["smoke"]}]})), "gate_unknown");
     let judged = |verdict| json!({"verdict": verdict});
-    assert_eq!(try_start("web-2", judged(json!({"level": "unit"}))), "level_unavailable");
-    assert_eq!(try_start("web-2", judged(json!({"latency": {"thresholdsMs": [500]}}))), "measure_unavailable");
+    assert_eq!(try_start("web-2", judged(json!({"latency": {"thresholdsMs": [501]}}))), "threshold_unknown");
+    let orders = json!({"level": "request", "custom": [{"name": "orders", "direction": "fewerIsBad"}]});
+    assert_eq!(try_start("web-2", judged(orders)), "level_unavailable");
     world.start(plan());
     assert_eq!(try_start("web-2", plan()), "rollout_under_way");
 }

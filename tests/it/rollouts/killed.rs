@@ -50,7 +50,10 @@ impl Story {
     fn report(&mut self, failed: u64) {
         self.sequence += 1;
         let release = |release: &str, errors: u64| json!({"release": release, "requests": 500, "clientErrors": 0, "serverErrors": errors, "transportErrors": 0});
-        let environment = json!({"app": "web", "environment": "production",
+        let unit = |n| format!("{:08x}{n:08x}", self.sequence);
+        let bad = |n| json!({"unit": unit(n), "release": "web-2", "isCandidate": true, "weight": 200_000, "failure": "status"});
+        let first_bad: Vec<Value> = (0..failed).map(bad).collect();
+        let environment = json!({"app": "web", "environment": "production", "firstBad": first_bad,
             "releases": [release("web-2", failed), release("web-1", 0)]});
         let report = json!({"edge": "eu-1", "boot": "b", "sequence": self.sequence, "coversMs": 0,
             "environments": [environment]});

@@ -10,7 +10,7 @@ use admin::service::rollouts::drive::Driver;
 use admin::service::{Actor, Control, Intent, ServiceError};
 use admin::signing::Signer;
 use admin::store::{Location, Store};
-use admin_api::edge::{self, EnvironmentReport, ReleaseReport, Report};
+use admin_api::edge::{self, EnvironmentReport, Failure, FirstBad, ReleaseReport, Report};
 use admin_api::rollouts::{Rollout, StartRollout};
 use serde_json::{Value, json};
 
@@ -148,26 +148,37 @@ impl World {
 
     /// An edge's next report at the weight of the traffic.
     fn report(&mut self, failing: Failing) -> Report {
-        let weight = self.rollout().head.weight;
+        let (weight, state) = (self.rollout().head.weight, self.state());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
         let candidate = (REQUESTS as f64 * weight / 100.0) as u64;
-        let mut releases = Vec::new();
+        let (mut releases, mut first_bad) = (Vec::new(), Vec::new());
         let shares = [("web-2", candidate, failing.candidate), ("web-1", REQUESTS - candidate, failing.stable)];
         for (index, (release, requests, one_in)) in shares.into_iter().enumerate() {
             let before = self.served[index];
             self.served[index] += requests;
             let failed = |count: u64| count.checked_div(one_in).unwrap_or(0);
+            let (from, to) = (failed(before), failed(before + requests));
             releases.push(ReleaseReport {
                 release: release.into(),
                 requests,
-                server_errors: failed(before + requests) - failed(before),
+                server_errors: to - from,
                 ..ReleaseReport::default()
             });
+            // Each failure is of another visitor.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
+            let weight = if state == "keepingWarm" { 0 } else { (weight * 10_000.0) as u32 };
+            first_bad.extend((from..to).map(|n| FirstBad {
+                unit: format!("{index:08x}{n:08x}"),
+                release: release.into(),
+                is_candidate: release == "web-2" && weight > 0,
+                weight,
+                failure: Failure::Status,
+                slower_than_ms: None,
+            }));
         }
         self.sequence += 1;
         let scope = edge::Scope { app: SCOPE.0.into(), environment: SCOPE.1.into() };
-        let environment =
-            EnvironmentReport { scope, fallbacks: 0, releases, flags: Vec::new(), ..EnvironmentReport::default() };
+        let environment = EnvironmentReport { scope, releases, first_bad, ..EnvironmentReport::default() };
         Report {
             edge: "eu-1".into(),
             boot: "b".into(),

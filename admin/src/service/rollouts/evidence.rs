@@ -4,12 +4,15 @@
 //! All of that happens in write transactions, of which there is one at a time, so the evidence is a function of the rows.
 //! A report is counted once because it is accepted once, in the same transaction (`accept_report`).
 
+pub(crate) mod batch;
+
 use std::collections::BTreeMap;
 
-use admin_api::edge::{EnvironmentReport, ReleaseReport, Report};
-use rollout::{Ms, Phase, Place, Plan, State};
-use verdict::{Added, Batch, Counts, Evidence, MOST_WINDOWS, Measure, Measured, Tally};
+use admin_api::edge::{EnvironmentReport, Report};
+use rollout::{Ms, Phase, Place, State};
+use verdict::{Added, Batch, Evidence, MOST_WINDOWS, Measured};
 
+use self::batch::Context;
 use super::{Rollout, ms};
 use crate::edges::Hub;
 use crate::service::ServiceError;
@@ -19,6 +22,8 @@ use crate::store::{BatchRow, RolloutRow, View, WriteTx};
 const WINDOW_MS: Ms = 10_000;
 /// Groups that are read at once.
 const PART: i64 = 1000;
+/// Events of one group and stratum: of those beyond, nobody looks at the release.
+const MOST_EVENTS: usize = 50_000;
 /// Where no regions differ, all edges are one stratum.
 const EVERYWHERE: &str = "*";
 
@@ -74,30 +79,11 @@ impl Gathered {
     }
 }
 
-/// What a report of what was seen since `began` says about a rollout; `None` when that is nothing. Whatever else edges come to
-/// report (first bad units, latencies) is put into the batch here.
+/// What a report of what was seen since `began` says about a rollout; `None` when that is nothing.
 fn batch_of(report: &EnvironmentReport, rollout: &Rollout, began: Ms) -> Option<Batch> {
-    let mut counts = counts_of(report, &rollout.plan);
-    // A report that reaches over a change of weight: its requests were not shared out alike, so the releases cannot be
-    // compared by it. How the candidate fared by itself counts, because a breaker may have closed by the next report.
-    if began < weighed_since(&rollout.state) {
-        counts.stable = Tally::default();
-    }
-    let any = counts.candidate.total + counts.stable.total > 0;
-    let measured = Measured { measure: Measure::Errors, counts };
-    (any && is_judged(&rollout.state.phase)).then(|| Batch { counts: vec![measured], ..Batch::default() })
-}
-
-fn counts_of(report: &EnvironmentReport, plan: &Plan) -> Counts {
-    let of = |release: &str| {
-        let reports = report.releases.iter().filter(|one| one.release == release);
-        reports.fold(Tally::default(), |sum, one: &ReleaseReport| {
-            let bad = one.server_errors.saturating_add(one.transport_errors);
-            let total = sum.total.saturating_add(one.requests.max(bad));
-            Tally { total, bad: sum.bad.saturating_add(bad) }
-        })
-    };
-    Counts { candidate: of(&plan.release), stable: of(&plan.stable) }
+    let Rollout { plan, state, .. } = rollout;
+    let context = Context { plan, phase: &state.phase, is_fresh: began >= weighed_since(state) };
+    if is_judged(&state.phase) { context.batch(report) } else { None }
 }
 
 /// Since when the candidate has had its share.
@@ -121,12 +107,7 @@ fn merge(into: &mut Batch, batch: Batch) {
     for Measured { measure, counts } in batch.counts {
         match into.counts.iter_mut().find(|known| known.measure == measure) {
             Some(known) => {
-                let sum = |one: Tally, other: Tally| Tally {
-                    total: one.total.saturating_add(other.total),
-                    bad: one.bad.saturating_add(other.bad),
-                };
-                known.counts.candidate = sum(known.counts.candidate, counts.candidate);
-                known.counts.stable = sum(known.counts.stable, counts.stable);
+                known.counts = known.counts.plus(counts);
             }
             None => into.counts.push(Measured { measure, counts }),
         }
@@ -141,6 +122,9 @@ fn merge(into: &mut Batch, batch: Batch) {
         }
     }
     into.events.extend(batch.events);
+    into.events.truncate(MOST_EVENTS);
+    into.exposed.extend(batch.exposed);
+    into.exposed.truncate(MOST_EVENTS);
 }
 
 fn read(row: &BatchRow) -> Result<Batch, ServiceError> {

@@ -21,6 +21,8 @@ pub(in crate::gateway) struct Observer {
     sources: Box<[(usize, Bucketer)]>,
     active: Slot,
     weight: u32,
+    /// Whether the other slot has a release as well: a candidate, or what served before and is kept ready.
+    has_other: bool,
 }
 
 impl Observer {
@@ -43,12 +45,14 @@ impl Observer {
             sources: sources.map(|source| (usize::from(source.attribute), name(&source.name))).collect(),
             active: traffic.active(),
             weight: traffic.weight_in(region),
+            has_other: traffic.release(traffic.active().other()).is_some(),
         }
     }
 
     /// Whether this request's unit stands for the others of its kind. The buckets of each release are shared out alike.
     pub(in crate::gateway) fn is_sampled(&self, route: &Route) -> bool {
-        let is_compared = (LEAST_WEIGHT..BUCKETS).contains(&self.weight) && self.watches(route);
+        let is_split = route.reason == RouteReason::Split;
+        let is_compared = is_split && (LEAST_WEIGHT..BUCKETS).contains(&self.weight) && self.watches(route);
         is_compared && route.bucket.is_some_and(|bucket| bucket.is_multiple_of(EXPOSED_OF))
     }
 
@@ -94,8 +98,15 @@ impl Observer {
         }
     }
 
+    /// Whether the request says something about a release that is being judged.
     fn watches(&self, route: &Route) -> bool {
-        route.reason == RouteReason::Split && self.board.is_wanted()
+        let is_judged = match route.reason {
+            RouteReason::Split => true,
+            // Everybody is at the new release, and the one of before is kept ready.
+            RouteReason::Active => self.has_other,
+            _ => false,
+        };
+        is_judged && self.board.is_wanted()
     }
 
     /// Reads the request once more: few need it, and those that do not pay nothing.

@@ -1,6 +1,6 @@
 //! `bascule rollout` and `bascule verdict replay`.
 
-use admin_api::edge::{EnvironmentReport, ReleaseReport, Report, Scope};
+use admin_api::edge::{EnvironmentReport, Failure, FirstBad, ReleaseReport, Report, Scope};
 use serde_json::{Value, json};
 use tests::admin::ControlPlane;
 
@@ -16,7 +16,16 @@ fn report(plane: &ControlPlane, token: &str, sequence: u64) {
         server_errors,
         ..ReleaseReport::default()
     };
+    let first_bad = (0..10).map(|n| FirstBad {
+        unit: format!("{sequence:08x}{n:08x}"),
+        release: "web-2".into(),
+        is_candidate: true,
+        weight: 50_000,
+        failure: Failure::Status,
+        slower_than_ms: None,
+    });
     let environment = EnvironmentReport {
+        first_bad: first_bad.collect(),
         scope: Scope { app: "web".into(), environment: "production".into() },
         fallbacks: 0,
         releases: vec![release("web-2", 10), release("web-1", 0)],

@@ -37,6 +37,7 @@ impl Reporter {
         link: watch::Receiver<Link>,
         plane: Arc<Plane>,
     ) -> Self {
+        metrics.observations().want();
         Self { ledger, metrics, board, link, line: Line::new(plane), covered: Instant::now() }
     }
 
@@ -82,7 +83,6 @@ impl Reporter {
         let boards = self.metrics.observations();
         let observed = |scope: &Scope| {
             let board = boards.of(scope.clone());
-            board.want();
             let releases = counted.get(scope).map(|environment| &environment.releases);
             board.learn(|active| Some(&releases?.get(active)?.latency));
             // While nobody listens they wait there, where they are few.
