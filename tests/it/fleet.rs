@@ -2,6 +2,7 @@
 
 mod rollback;
 mod rollout;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -221,6 +221,9 @@ pub struct RolloutEvidence {
     pub candidate: RolloutTally,
     /// Requests of stable.
     pub stable: RolloutTally,
+    /// Visitors who met a failure of the candidate: distinct units, or where requests are judged, failed requests.
+    #[serde(default)]
+    pub hurt: u64,
     /// Each criterion with its e-value and its bound.
     pub findings: Vec<Value>,
     /// The e-value that the candidate keeps the objective.

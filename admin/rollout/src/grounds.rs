@@ -22,6 +22,9 @@ pub struct Grounds {
     pub candidate: Tally,
     /// Requests of stable.
     pub stable: Tally,
+    /// Visitors who met a failure of the candidate: distinct units, or where requests are judged, requests.
+    #[serde(default)]
+    pub hurt: u64,
     /// Each criterion with its e-value and its bound.
     pub findings: Vec<Finding>,
     /// The e-value that the candidate keeps the objective, of this step alone.
@@ -47,6 +50,7 @@ impl Grounds {
             batches,
             candidate: evidence.requests(Arm::Candidate),
             stable: evidence.requests(Arm::Stable),
+            hurt: evidence.hurt(),
             findings: findings.collect(),
             kept: finite(evidence.kept()),
         }

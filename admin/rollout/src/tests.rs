@@ -25,6 +25,7 @@ fn judged(verdict: Verdict) -> Event {
         batches: 7,
         candidate: Tally { total: 400, bad: 12 },
         stable: Tally { total: 7600, bad: 3 },
+        hurt: 0,
         findings: Vec::new(),
         kept: 25.0,
     };

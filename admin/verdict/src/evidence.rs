@@ -292,6 +292,14 @@ impl Evidence {
         if arm == Arm::Candidate { self.units.candidate } else { self.units.stable }
     }
 
+    /// Distinct units that met a failure of the candidate; at the level of requests, failed requests of it.
+    pub fn hurt(&self) -> u64 {
+        match (self.policy.level, self.tracks.first()) {
+            (Level::Unit, Some(track)) => track.bad_units(Arm::Candidate),
+            _ => self.requests(Arm::Candidate).bad,
+        }
+    }
+
     /// Requests by arm, from the counters of failed requests.
     pub fn requests(&self, arm: Arm) -> Tally {
         self.tracks.first().map_or_else(Tally::default, |track| track.counts().of(arm))

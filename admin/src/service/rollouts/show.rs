@@ -152,6 +152,7 @@ fn evidence(grounds: &Grounds) -> RolloutEvidence {
         batches: grounds.batches,
         candidate: tally(grounds.candidate),
         stable: tally(grounds.stable),
+        hurt: grounds.hurt,
         findings: grounds.findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or(Value::Null)).collect(),
         kept: grounds.kept,
     }

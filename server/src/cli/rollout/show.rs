@@ -8,9 +8,11 @@ use super::super::{changes::clean, output::Paint, table::Table};
 /// Where it is, what is known, and why it is there.
 pub(super) fn status(rollout: &Rollout) -> String {
     let known = rollout.evidence.iter().map(|evidence| format!("known: {}", clean(&evidence.sentence)));
+    let hurt = rollout.evidence.as_ref().map_or(0, |evidence| evidence.hurt);
+    let hurt = (hurt > 0).then(|| format!("visitors hurt by the candidate so far: {}", verdict::grouped(hurt)));
     let last = rollout.transitions.last().map(sentence);
     let deadline = rollout.head.deadline.iter().map(|at| format!("by itself at the latest at {}", clean(at)));
-    lines([line(&rollout.head)].into_iter().chain(known).chain(last).chain(deadline))
+    lines([line(&rollout.head)].into_iter().chain(known).chain(hurt).chain(last).chain(deadline))
 }
 
 /// With everything that was decided.
