@@ -31,6 +31,7 @@ mod releases;
 mod rollback;
 mod rollouts;
 mod segments;
+mod signals;
 mod snapshots;
 mod standing;
 mod strict;

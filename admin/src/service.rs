@@ -11,6 +11,7 @@ pub(crate) mod publish;
 pub mod reports;
 pub mod rollback;
 pub mod rollouts;
+mod signals;
 pub mod stale;
 pub mod tokens;
 

@@ -19,6 +19,7 @@ mod rollouts;
 mod room;
 mod rows;
 mod session;
+mod signals;
 mod usage;
 mod verify;
 mod write;

@@ -3,4 +3,5 @@
 mod deciding;
 mod driving;
 mod killed;
+mod signals;
 mod world;

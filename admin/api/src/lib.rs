@@ -11,6 +11,7 @@ pub mod edge;
 pub mod objects;
 pub mod problem;
 pub mod rollouts;
+pub mod signals;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError};

@@ -20,6 +20,9 @@ pub struct StartRollout {
     /// Why, for the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// That a release which the machine rolled back twice may be tried again; then there has to be a reason.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_quarantine: bool,
 }
 
 /// A named way to roll out. What is not said is as in `canary` (docs/rollouts.md).
@@ -62,6 +65,14 @@ pub struct RolloutTemplate {
     /// Who may approve: names or ids of tokens; none = whoever may operate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Vec<String>>,
+    /// What takes traffic back beside the verdict: `probes`, `breakerEdges`, `alertmanager`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
+    pub alarms: Option<Value>,
+    /// Shares of `cpu` and `memory` above which no step goes forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
+    pub infrastructure: Option<Value>,
     /// `hold`, `promote` or `abort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inconclusive: Option<String>,
@@ -157,6 +168,9 @@ pub struct RolloutHead {
     /// The freeze window in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
+    /// What the infrastructure is short of: no step forward until that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strained: Option<String>,
 }
 
 /// A rollout.

@@ -14,7 +14,8 @@ pub use grounds::Grounds;
 pub use plan::{Fault, Plan};
 pub use state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
 pub use template::{
-    Inconclusive, LONGEST, MOST_STEPS, Ms, Step, Strategy, Superseding, THE_STANDARDS, Template, Templates,
+    Alarms, Inconclusive, Infrastructure, LONGEST, MOST_LOOKS, MOST_STEPS, Ms, OutOf, Step, Strategy, Superseding,
+    THE_STANDARDS, Template, Templates,
 };
 
 #[cfg(test)]

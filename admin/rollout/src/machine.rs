@@ -12,6 +12,9 @@ use crate::plan::Plan;
 use crate::state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
 use crate::template::{Inconclusive, Ms};
 
+/// How often the machine rolls a release back before only a person may start it again.
+const QUARANTINE: u32 = 2;
+
 /// The next phase, what to do, and why.
 type Done = (Phase, Vec<Effect>, String);
 /// `None` = nothing is decided.
@@ -49,13 +52,18 @@ impl State {
             Event::Tick => Ok(self.tick(plan)),
             Event::Freeze { name } => Ok(self.freeze(name)),
             Event::Thaw => Ok(self.thaw(plan)),
+            Event::Strain { detail } => Ok(self.strain(detail)),
+            Event::Relax => Ok(self.relax(plan)),
             Event::Acknowledged => self.acknowledged().map(Some),
             Event::Verified { good, detail } => self.verified(good, detail).map(Some),
             event if self.phase.is_taking_back() => Self::while_taking_back(&event),
             Event::RollBack { by, why } => Ok(Some(self.back(Why::Said(why), by, End::RolledBack))),
             Event::Abort { by, why } => Ok(Some(self.back(Why::Said(why), by, End::Aborted))),
             Event::Supersede { release, .. } => self.superseded(release, plan).map(Some),
-            Event::Start { by, machine_rollbacks } => self.start(&by, machine_rollbacks, plan).map(Some),
+            Event::Start { by, machine_rollbacks, accepted } => {
+                let is_quarantined = machine_rollbacks >= QUARANTINE && (!accepted || by == By::Machine);
+                self.start(&by, is_quarantined, plan).map(Some)
+            }
             Event::Judged { grounds } => {
                 let verdict = grounds.verdict.clone();
                 self.latest = Some(grounds);
@@ -63,6 +71,7 @@ impl State {
             }
             Event::Gate { at, name, passed, detail } => Ok(self.gate(at, &name, passed, &detail, plan)),
             Event::Alarm { detail, stable_too } => Ok(self.alarm(detail, stable_too)),
+            Event::Calm { detail } => Ok(self.calm(&detail)),
             Event::Approve { by } => self.approve(&by, plan).map(Some),
             Event::Pause { by } => self.pause(by).map(Some),
             Event::Resume { by } => self.resume(&by, plan).map(Some),
@@ -73,7 +82,7 @@ impl State {
     /// Evidence and alarms may still arrive; people are told that nothing is left to decide.
     fn while_taking_back(event: &Event) -> Result<Next, Refused> {
         match event {
-            Event::Judged { .. } | Event::Gate { .. } | Event::Alarm { .. } => Ok(None),
+            Event::Judged { .. } | Event::Gate { .. } | Event::Alarm { .. } | Event::Calm { .. } => Ok(None),
             _ => Err(Refused::TakingBack),
         }
     }
@@ -93,12 +102,27 @@ impl State {
         Some(settled.unwrap_or_else(|| (self.phase.clone(), Vec::new(), format!("The freeze window {name} is over."))))
     }
 
-    fn start(&mut self, by: &By, machine_rollbacks: u32, plan: &Plan) -> Result<Done, Refused> {
+    fn strain(&mut self, detail: String) -> Next {
+        if self.strained.is_some() {
+            return None;
+        }
+        let sentence = format!("No step forward for now: {detail}.");
+        self.strained = Some(detail);
+        Some((self.phase.clone(), Vec::new(), sentence))
+    }
+
+    fn relax(&mut self, plan: &Plan) -> Next {
+        let detail = self.strained.take()?;
+        let settled = self.phase.stay().cloned().and_then(|stay| self.settle(&stay, plan));
+        Some(settled.unwrap_or_else(|| (self.phase.clone(), Vec::new(), format!("It is over that {detail}."))))
+    }
+
+    fn start(&mut self, by: &By, is_quarantined: bool, plan: &Plan) -> Result<Done, Refused> {
         if !matches!(self.phase, Phase::Pending { .. }) {
             return Err(Refused::NotNow);
         }
         self.thawed()?;
-        if machine_rollbacks >= 2 && *by == By::Machine {
+        if is_quarantined {
             return Err(Refused::Quarantined);
         }
         self.started_by = Some(by.clone());
@@ -154,12 +178,14 @@ impl State {
         }
     }
 
-    /// The one way in which the machine goes forward: the hold is over, the window is open, all gates passed, and the evidence
-    /// is good, or the plan does without when the time is up. Then an approval is asked for, where there has to be one.
+    /// The one way in which the machine goes forward: the hold is over, the window is open, nothing is short, stable does not
+    /// fail, all gates passed, and the evidence is good, or the plan does without when the time is up. Then an approval is asked for, where there has to be one.
     fn settle(&self, stay: &Stay, plan: &Plan) -> Next {
         let early = self.seen < stay.since.saturating_add(plan.hold(stay.place));
         let over = self.seen >= self.created.saturating_add(plan.template.maximum_ms);
-        if early || over || self.frozen.is_some() || !plan.missing(stay).is_empty() || !self.is_shown(stay, plan) {
+        let stable_fails = matches!(self.held(), Some(HeldWhy::StableFailsToo(_)));
+        let barred = self.frozen.is_some() || self.strained.is_some() || stable_fails;
+        if early || over || barred || !plan.missing(stay).is_empty() || !self.is_shown(stay, plan) {
             return None;
         }
         if matches!(self.phase, Phase::WaitingForApproval { .. }) {
@@ -231,8 +257,8 @@ impl State {
                 let mends = match held? {
                     // Only a clear sign ends what only a clear sign is missing for.
                     HeldWhy::Verdict(HoldReason::NoData | HoldReason::Inconclusive) => stay.ready,
-                    HeldWhy::Verdict(_) | HeldWhy::StableFailsToo(_) => true,
-                    HeldWhy::Gate(_) | HeldWhy::TimeUp => false,
+                    HeldWhy::Verdict(_) => true,
+                    HeldWhy::Gate(_) | HeldWhy::TimeUp | HeldWhy::StableFailsToo(_) => false,
                 };
                 mends.then(|| Self::release(&stay, self.known()))
             }),
@@ -279,8 +305,12 @@ impl State {
             return Some(self.hold(HeldWhy::TimeUp, stay, &detail));
         }
         if self.is_shown(stay, plan) {
-            let window = self.frozen.as_deref().unwrap_or_default();
-            return Some(self.hold(HeldWhy::TimeUp, stay, &format!("done after {spent}, but {window} is in force")));
+            let detail = match (&self.frozen, &self.strained) {
+                (Some(window), _) => format!("done after {spent}, but {window} is in force"),
+                (None, Some(strained)) => format!("done after {spent}, but {strained}"),
+                (None, None) => format!("done after {spent}"),
+            };
+            return Some(self.hold(HeldWhy::TimeUp, stay, &detail));
         }
         let reason = match self.latest.as_ref().map(|grounds| &grounds.verdict) {
             None => HoldReason::NoData,
@@ -326,6 +356,11 @@ impl State {
         let sentence = format!("stable fails too: {detail}");
         let stay = Stay { ready: false, ..stay.clone() };
         Some(self.hold(HeldWhy::StableFailsToo(detail), &stay, &sentence))
+    }
+
+    fn calm(&self, detail: &str) -> Next {
+        let stay = self.phase.stay().filter(|_| matches!(self.held(), Some(HeldWhy::StableFailsToo(_))))?;
+        Some(Self::release(stay, detail))
     }
 
     fn tick(&self, plan: &Plan) -> Next {

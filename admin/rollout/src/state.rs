@@ -146,6 +146,9 @@ pub struct State {
     pub started_by: Option<By>,
     /// The freeze window that is in force, by name.
     pub frozen: Option<String>,
+    /// What the infrastructure is short of: no step forward until that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strained: Option<String>,
     /// What the newest verdict of this place rests on.
     pub latest: Option<Grounds>,
     /// The state itself.
@@ -159,14 +162,17 @@ pub struct State {
 pub enum Event {
     /// Time passes.
     Tick,
-    /// Begin. `machine_rollbacks`: how often the machine has rolled this release back.
-    Start { by: By, machine_rollbacks: u32 },
+    /// Begin. `machine_rollbacks`: how often the machine has rolled this release back; twice is quarantine, which a person
+    /// lifts by saying so.
+    Start { by: By, machine_rollbacks: u32, accepted: bool },
     /// The evidence, as it is judged now.
     Judged { grounds: Grounds },
     /// A gate's answer. A gate that could not be asked has no answer.
     Gate { at: Position, name: String, passed: bool, detail: String },
     /// Failed probes, breakers, an alert: in words, with numbers.
     Alarm { detail: String, stable_too: bool },
+    /// What made a person look because stable fails too is over.
+    Calm { detail: String },
     /// A person approves.
     Approve { by: By },
     /// A person says stop.
@@ -185,6 +191,10 @@ pub enum Event {
     Freeze { name: String },
     /// The freeze window is over.
     Thaw,
+    /// The infrastructure is short of something: in words, with numbers.
+    Strain { detail: String },
+    /// It has enough again.
+    Relax,
     /// All edges have acknowledged that traffic is taken back.
     Acknowledged,
     /// Stable was found serving, or not.
@@ -250,7 +260,7 @@ pub enum Refused {
     #[error("a freeze window is in force")]
     Frozen,
     /// The machine rolled this release back twice.
-    #[error("the machine rolled this release back twice, so a person has to start it")]
+    #[error("the machine rolled this release back twice, so a person has to say that it may be tried again")]
     Quarantined,
     /// The plan does not let newer releases take the place.
     #[error("the plan refuses newer releases until this rollout has ended")]
@@ -358,7 +368,7 @@ impl State {
     #[must_use]
     pub fn new(now: Ms) -> Self {
         let phase = Phase::Pending { since: now };
-        Self { created: now, seen: now, started_by: None, frozen: None, latest: None, phase }
+        Self { created: now, seen: now, started_by: None, frozen: None, strained: None, latest: None, phase }
     }
 
     /// When [`Event::Tick`] looks at it again at the latest; `None` only at an end.

@@ -93,6 +93,53 @@ impl Step {
     }
 }
 
+/// What takes traffic back beside the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Alarms {
+    /// At an edge, no upstream of the candidate can be used in so many of the last looks. `null`: never.
+    pub probes: Option<OutOf>,
+    /// The candidate's breaker is open at so many edges, or at all of them where there are fewer. 0: never.
+    pub breaker_edges: u32,
+    /// Alerts that Prometheus Alertmanager sends.
+    pub alertmanager: bool,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self { probes: Some(OutOf { failed: 3, of: 5 }), breaker_edges: 2, alertmanager: true }
+    }
+}
+
+/// N of M.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutOf {
+    /// N.
+    pub failed: usize,
+    /// M, at most [`MOST_LOOKS`].
+    pub of: usize,
+}
+
+/// Looks at a release that are remembered.
+pub const MOST_LOOKS: usize = 10;
+
+/// Shares of what there is, above which no step goes forward. Without data newer than two minutes there is no condition.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Infrastructure {
+    /// Default 0.8. `null`: it does not count.
+    pub cpu: Option<f64>,
+    /// Default 0.85. `null`: it does not count.
+    pub memory: Option<f64>,
+}
+
+impl Default for Infrastructure {
+    fn default() -> Self {
+        Self { cpu: Some(0.8), memory: Some(0.85) }
+    }
+}
+
 /// How a release takes over. What is not said is as in `canary`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -122,6 +169,10 @@ pub struct Template {
     pub verify_ms: Ms,
     /// Who may approve, by id or by name; nobody named = whoever may operate. Never the one who started it.
     pub approvers: Vec<String>,
+    /// What takes traffic back beside the verdict.
+    pub alarms: Alarms,
+    /// What the infrastructure may use while steps go forward.
+    pub infrastructure: Infrastructure,
     /// What to do without a result.
     pub inconclusive: Inconclusive,
     /// What to do about a newer release.
@@ -147,6 +198,8 @@ impl Default for Template {
             acknowledge_ms: 10_000,
             verify_ms: 30_000,
             approvers: Vec::new(),
+            alarms: Alarms::default(),
+            infrastructure: Infrastructure::default(),
             inconclusive: Inconclusive::Hold,
             superseding: Superseding::Refuse,
             verdict: Policy { latency: Some(CHOSEN_LATER), ..Policy::default() },
@@ -191,6 +244,13 @@ impl Template {
         faults.unless(are_names(&self.approvers), "/approvers", "names", "approvers have different names");
         let (asked, named) = (self.steps.iter().any(|step| step.approval), self.approvers.is_empty());
         faults.unless(asked || named, "/approvers", "no-approval", "approvers are named, and no step asks them");
+        let probes =
+            self.alarms.probes.is_none_or(|OutOf { failed, of }| 1 <= failed && failed <= of && of <= MOST_LOOKS);
+        faults.unless(probes, "/alarms/probes", "out-of", "1 to `of` looks, and at most 10");
+        for (pointer, share) in [("cpu", self.infrastructure.cpu), ("memory", self.infrastructure.memory)] {
+            let sound = share.is_none_or(|share| share > 0.0 && share <= 1.0);
+            faults.unless(sound, &format!("/infrastructure/{pointer}"), "share", "above 0, at most 1");
+        }
         if let Err(error) = self.settled(&[THE_STANDARDS]).verdict.check() {
             faults.unless(false, "/verdict", "verdict-policy", &error.to_string());
         }

@@ -61,7 +61,7 @@ impl Ride {
     /// Started by ada.
     fn started(plan: Plan) -> Self {
         let mut ride = Self::new(plan);
-        ride.on(Event::Start { by: person("ada"), machine_rollbacks: 0 }, 0);
+        ride.on(Event::Start { by: person("ada"), machine_rollbacks: 0, accepted: false }, 0);
         ride
     }
 

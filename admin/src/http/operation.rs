@@ -180,7 +180,7 @@ pub enum IfMatch {
 
 /// Every operation there is.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
-    let tables: [&'static [Operation]; 21] = [
+    let tables: [&'static [Operation]; 22] = [
         super::apps::OPERATIONS,
         super::environments::OPERATIONS,
         super::flags::OPERATIONS,
@@ -190,6 +190,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         super::traffic::OPERATIONS,
         super::rollback::OPERATIONS,
         super::rollouts::OPERATIONS,
+        super::signals::OPERATIONS,
         super::templates::OPERATIONS,
         super::panic::OPERATIONS,
         super::snapshots::OPERATIONS,

@@ -18,6 +18,8 @@ use crate::store::Notice;
 
 /// What edges reported of a rollout is kept so long after its end: 90 days.
 const REPORTS_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+/// An alert that nobody resolves is forgotten after a day; Alertmanager repeats those that fire.
+const SIGNALS_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 /// Between two times of writing what may wait.
 const TIDY: Duration = Duration::from_mins(1);
 /// Boots of edges are looked through once in so many times.
@@ -65,6 +67,7 @@ async fn tidy(control: &Control) -> Result<(), ServiceError> {
     tx.touch_tokens(&used).await?;
     tx.forget_remembered(ids::now_ms() - KEPT_MS).await?;
     tx.forget_batches(ids::now_ms() - REPORTS_KEPT_MS).await?;
+    tx.forget_signals(ids::now_ms() - SIGNALS_KEPT_MS).await?;
     tx.commit().await?;
     Ok(())
 }

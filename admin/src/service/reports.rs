@@ -10,6 +10,7 @@ use admin_api::edge::{LATENCY_BOUNDS_US, Report};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::rollouts::evidence::Gathered;
+use super::rollouts::signals::note_health;
 use super::rollouts::thresholds;
 use super::{Control, ServiceError};
 use crate::ids;
@@ -93,6 +94,7 @@ impl Control {
             if is_new {
                 add_up(report, &mut sums);
                 gathered.add(report, &self.hub, now);
+                note_health(&mut tx, &gathered, report, &self.hub, now).await?;
             }
             taken.push(if is_new { Taken::Now } else { Taken::Before });
         }

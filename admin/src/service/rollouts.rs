@@ -7,10 +7,12 @@
 pub mod drive;
 pub(crate) mod evidence;
 pub mod show;
+pub(crate) mod signals;
 pub(crate) mod thresholds;
+mod verify;
 
 use admin_api::rollouts::{Rollout as Shown, StartRollout};
-use rollout::{By, Effect, Event, Ms, Plan, Refused, State, Template, Templates, Transition};
+use rollout::{By, Effect, Event, Ms, Phase, Plan, Refused, State, Template, Templates, Transition};
 
 use super::{Actor, Control, Intent, Mover, ServiceError};
 use crate::model::fault::Unfit;
@@ -54,6 +56,14 @@ pub(crate) struct Author<'a> {
     pub(crate) actor: &'a Actor,
     pub(crate) operation: &'static str,
     pub(crate) reason: String,
+}
+
+/// What somebody wants to start.
+struct Wanted<'a> {
+    release: &'a str,
+    template: Template,
+    /// They say that it may be tried although the machine rolled it back.
+    accepted: bool,
 }
 
 impl Rollout {
@@ -148,8 +158,10 @@ impl Control {
         let cached = self.existing(app).await?;
         let template = template(request, &templates(&cached.app, environment), environment)?;
         let reason = request.reason.clone().unwrap_or_default();
+        let accepted = request.accept_quarantine && !reason.trim().is_empty();
         let author = Author { actor, operation: "startRollout", reason };
-        self.begin_rollout(&author, (app, environment), (&request.release, template), dry_run, ms(now)).await
+        let wanted = Wanted { release: &request.release, template, accepted };
+        self.begin_rollout(&author, (app, environment), wanted, dry_run, ms(now)).await
     }
 
     /// Starts the newest rollout of an environment once more, after its traffic was taken back.
@@ -174,14 +186,15 @@ impl Control {
         keeps_to(&own, Some(&template.name), environment)?;
         let template =
             if own.names().next().is_none() { template } else { own.get(&template.name).unwrap_or(template) };
-        self.begin_rollout(&author, (app, environment), (&release, template), false, ms(now)).await
+        let wanted = Wanted { release: &release, template, accepted: false };
+        self.begin_rollout(&author, (app, environment), wanted, false, ms(now)).await
     }
 
     async fn begin_rollout(
         &self,
         author: &Author<'_>,
         (app, environment): (&str, &str),
-        (release, template): (&str, Template),
+        Wanted { release, template, accepted }: Wanted<'_>,
         dry_run: bool,
         now: Ms,
     ) -> Result<Shown, ServiceError> {
@@ -201,13 +214,16 @@ impl Control {
         let plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
         check(&plan, environment)?;
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
+        let by_machine = before.iter().filter(|document| was_the_machine(document)).count();
         let mut rollout = Rollout::new(app, environment, plan, now);
-        let machine_rollbacks = u32::try_from(before).unwrap_or(u32::MAX);
-        let start = Event::Start { by: by(author.actor), machine_rollbacks };
+        let machine_rollbacks = u32::try_from(by_machine).unwrap_or(u32::MAX);
+        let start = Event::Start { by: by(author.actor), machine_rollbacks, accepted };
         rollout.on(start, now).map_err(|refused| refusal(refused, &rollout))?;
         if dry_run {
             return Ok(show::shown(&rollout, &[]));
         }
+        // What edges said before is about other releases.
+        tx.clear_signals(app, environment, signals::HEALTH).await?;
         let rollout = self.write_rollout(tx, rollout, author).await?;
         self.wake.notify_one();
         self.shown_rollout(&rollout).await
@@ -449,10 +465,19 @@ fn refusal(why: Refused, rollout: &Rollout) -> ServiceError {
         Refused::NeedsApprover => "approver_needed",
         Refused::FourEyes => "four_eyes",
     };
-    refused(
-        code,
-        format!("rollout {} of {} is {}: {why}", rollout.row.id, rollout.plan.release, rollout.state.phase.name()),
-    )
+    if why == Refused::Quarantined {
+        let detail = format!("{}: {why}", rollout.plan.release);
+        return refused_with(code, detail, "look at both rollbacks; then start it with acceptQuarantine and a reason");
+    }
+    let detail =
+        format!("rollout {} of {} is {}: {why}", rollout.row.id, rollout.plan.release, rollout.state.phase.name());
+    refused(code, detail)
+}
+
+/// Whether an ended rollout was taken back by the machine.
+fn was_the_machine(document: &str) -> bool {
+    let state = serde_json::from_str::<State>(document);
+    state.is_ok_and(|state| matches!(state.phase, Phase::TakenBack { by: By::Machine, .. }))
 }
 
 fn refused(code: &'static str, detail: String) -> ServiceError {
@@ -474,4 +499,12 @@ pub(crate) fn ms(now: i64) -> Ms {
 
 pub(crate) fn stamp(at: Ms) -> i64 {
     i64::try_from(at).unwrap_or(i64::MAX)
+}
+
+/// A rollout that has just been started, for tests of what follows.
+#[cfg(test)]
+pub(crate) fn started_for_tests(plan: Plan, by: By, now: Ms) -> Rollout {
+    let mut rollout = Rollout::new("web", "production", plan, now);
+    rollout.on(Event::Start { by, machine_rollbacks: 0, accepted: false }, now).expect("it starts");
+    rollout
 }

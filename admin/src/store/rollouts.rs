@@ -41,17 +41,17 @@ impl View {
         self.all(SQL, values![app, environment, before.unwrap_or(i64::MAX), limit], rollout).await
     }
 
-    /// How many rollouts of a release in an environment ended in this state.
+    /// The newest hundred rollouts of a release in an environment that ended in this state: their documents.
     pub async fn rollouts_that_ended(
         &mut self,
         app: &str,
         environment: &str,
         release: &str,
         state: &str,
-    ) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM rollouts \
-            WHERE app = $1 AND environment = $2 AND release = $3 AND state = $4";
-        self.session.one(SQL, values![app, environment, release, state]).await?.integer()
+    ) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = "SELECT document FROM rollouts \
+            WHERE app = $1 AND environment = $2 AND release = $3 AND state = $4 ORDER BY id DESC LIMIT 100";
+        self.all(SQL, values![app, environment, release, state], Row::text).await
     }
 
     /// What was decided about a rollout after this number, in order.

@@ -343,3 +343,20 @@ pub struct BatchRow {
     /// JSON: the batch.
     pub document: String,
 }
+
+/// The last word of a source about an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalRow {
+    /// Whose.
+    pub app: String,
+    /// Whose.
+    pub environment: String,
+    /// `health`, `alert` or `infrastructure`.
+    pub kind: String,
+    /// Who says so: an edge's process, an alert's fingerprint, a metric.
+    pub source: String,
+    /// When.
+    pub at: i64,
+    /// JSON: what.
+    pub document: String,
+}

@@ -107,6 +107,9 @@ pub(super) struct Start {
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// The machine rolled this release back twice, and it may be tried again all the same
+    #[arg(long, requires = "reason")]
+    accept_quarantine: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -160,6 +163,7 @@ async fn begin(session: &Session, app: &str, start: &Start, dry_run: bool) -> Ou
         template: start.template.clone(),
         plan: start.file.as_deref().map(object_in).transpose()?,
         reason: start.reason.clone(),
+        accept_quarantine: start.accept_quarantine,
     };
     let started = session.client.start_rollout(app, &start.place.environment, &request, dry_run).await?;
     let show = if dry_run { show::plan } else { show::status };

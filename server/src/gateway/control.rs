@@ -136,8 +136,11 @@ impl<W: Worker + 'static> Control<W> {
             }),
             access_log_dropped: parts.access_log_dropped,
         };
-        let sources =
-            HealthSources { board: Arc::clone(&board), health: parts.health, state_dir: parts.state_dir.clone() };
+        let sources = HealthSources {
+            board: Arc::clone(&board),
+            health: Arc::clone(&parts.health),
+            state_dir: parts.state_dir.clone(),
+        };
         let answers = Arc::new(Observer { sources, observed: Arc::new(observed), draining: parts.draining });
         let stop = CancellationToken::new();
         let (stopped, tls) = (stop.clone(), parts.tls);
@@ -160,9 +163,16 @@ impl<W: Worker + 'static> Control<W> {
             Self { following: None, sources: None, publisher, board, ops: address, stop, thread: Some(thread) };
         control.sources = Some(sources.start()?);
         if let Some(following) = parts.follow {
-            let (metrics, state_dir) = (parts.metrics, parts.state_dir);
-            let parts =
-                admin::Parts { following, engine, publisher: publisher_of, board: board_of, metrics, state_dir };
+            let (metrics, health, state_dir) = (parts.metrics, parts.health, parts.state_dir);
+            let parts = admin::Parts {
+                following,
+                engine,
+                publisher: publisher_of,
+                board: board_of,
+                metrics,
+                health,
+                state_dir,
+            };
             control.following = Some(parts.start()?);
         }
         Ok(control)

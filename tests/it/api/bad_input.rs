@@ -51,6 +51,13 @@ fn writes() -> Vec<Write> {
         write("republishSnapshot", "POST", &format!("{PRODUCTION}/snapshots/1/publish"), json!({"reason": "x"}), false),
         write("startRollout", "POST", &format!("{PRODUCTION}/rollouts"), json!({"release": "web-2"}), false),
         write("putRolloutTemplate", "PUT", &format!("{PRODUCTION}/rollout-templates/slow"), template, false),
+        write(
+            "takeInfrastructureUse",
+            "POST",
+            &format!("{PRODUCTION}/signals/infrastructure"),
+            json!({"values": {"cpu": 0.5}}),
+            false,
+        ),
         act("pauseRollout", "pause"),
         act("resumeRollout", "resume"),
         act("promoteRollout", "promote"),

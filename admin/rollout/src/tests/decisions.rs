@@ -80,7 +80,27 @@ fn no_step_forward_against_a_suspicion_even_where_the_plan_does_without_evidence
     ride.on(Event::Alarm { detail: "both down".into(), stable_too: true }, MINUTE);
     assert!(matches!(ride.effects[..], [Effect::Notify { page: true, .. }]));
     assert_eq!(ride.on(Event::Tick, 120 * MINUTE), "held");
-    assert_eq!(ride.on(good(), 121 * MINUTE), "step");
+    assert_eq!(ride.on(good(), 121 * MINUTE), "held", "stable still fails");
+    assert_eq!(ride.on(Event::Calm { detail: "stable serves again".into() }, 122 * MINUTE), "step");
+    assert!(ride.sentence().contains("stable serves again"), "{}", ride.sentence());
+    ride.on(good(), 122 * MINUTE);
+    assert!(ride.sentence().contains("step 2 of 4"), "{}", ride.sentence());
+}
+
+#[test]
+fn no_step_forward_while_the_infrastructure_is_short_of_something() {
+    let mut ride = Ride::started(canary());
+    let strain = || Event::Strain { detail: "cpu is at 91 %, above 80 %".into() };
+    assert_eq!(ride.on(strain(), MINUTE), "step");
+    assert!(ride.sentence().contains("91 %"), "{}", ride.sentence());
+    ride.on(strain(), 2 * MINUTE);
+    assert!(ride.last.as_ref().is_some_and(|last| !last.changed), "told once");
+    assert_eq!(ride.on(good(), 6 * MINUTE), "step");
+    assert!(ride.last.as_ref().is_some_and(|last| !last.changed));
+    ride.on(Event::Relax, 7 * MINUTE);
+    assert!(ride.sentence().contains("step 2 of 4"), "{}", ride.sentence());
+    ride.on(strain(), 8 * MINUTE);
+    assert_eq!(ride.on(bad(), 9 * MINUTE), "rollingBack", "it never keeps traffic from going back");
 }
 
 #[test]
@@ -139,7 +159,7 @@ fn a_freeze_stops_every_step_forward_and_never_a_roll_back() {
     let fresh = Ride::new(canary());
     let (mut frozen, ..) = fresh.state.on(Event::Freeze { name: "night".into() }, 0, &fresh.plan).expect("it freezes");
     frozen.seen = 1;
-    let start = Event::Start { by: person("ada"), machine_rollbacks: 0 };
+    let start = Event::Start { by: person("ada"), machine_rollbacks: 0, accepted: false };
     assert_eq!(frozen.on(start, 2, &fresh.plan), Err(Refused::Frozen));
 }
 
@@ -179,8 +199,14 @@ fn waves_go_one_after_another_and_the_rest_goes_with_the_last() {
 #[test]
 fn quarantine_needs_a_person() {
     let ride = Ride::new(canary());
-    let start = Event::Start { by: By::Machine, machine_rollbacks: 2 };
+    let start = Event::Start { by: By::Machine, machine_rollbacks: 2, accepted: false };
     assert_eq!(ride.refused(start, 0), Refused::Quarantined);
+    let by_person = |machine_rollbacks, accepted| Event::Start { by: person("ada"), machine_rollbacks, accepted };
+    assert_eq!(ride.refused(by_person(2, false), 0), Refused::Quarantined, "a token of a pipeline is a person, too");
+    let mut once = Ride::new(canary());
+    assert_eq!(once.on(by_person(1, false), 0), "step");
+    let mut meant = Ride::new(canary());
+    assert_eq!(meant.on(by_person(2, true), 0), "step");
 }
 
 #[test]

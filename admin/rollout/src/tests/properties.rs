@@ -7,7 +7,7 @@ use proptest::strategy::Strategy;
 use verdict::{Criterion, FULL_WEIGHT};
 
 use super::*;
-use crate::{Inconclusive, Phase, Place, Position, Superseding};
+use crate::{HeldWhy, Inconclusive, Phase, Place, Position, Superseding};
 
 fn event() -> impl Strategy<Value = Event> {
     let who = prop_oneof![Just(person("ada")), Just(person("bob")), Just(person("eve")), Just(By::Machine)];
@@ -23,7 +23,7 @@ fn event() -> impl Strategy<Value = Event> {
         16 => Just(good()),
         4 => verdict.prop_map(judged),
         1 => Just(bad()),
-        1 => (who.clone(), 0..4_u32).prop_map(|(by, machine_rollbacks)| Event::Start { by, machine_rollbacks }),
+        1 => (who.clone(), 0..4_u32).prop_map(|(by, machine_rollbacks)| Event::Start { by, machine_rollbacks, accepted: false }),
         8 => (place, prop::bool::weighted(0.8)).prop_map(|(at, passed)| {
             Event::Gate { at, name: "smoke".into(), passed, detail: String::new() }
         }),
@@ -36,6 +36,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => who.prop_map(|by| Event::Supersede { by, release: "v3".into() }),
         2 => Just(Event::Freeze { name: "night".into() }),
         3 => Just(Event::Thaw),
+        2 => Just(Event::Strain { detail: "cpu is at 91 %".into() }),
+        3 => Just(Event::Relax),
+        1 => Just(Event::Calm { detail: "stable serves".into() }),
         1 => Just(Event::Acknowledged),
         1 => any::<bool>().prop_map(|good| Event::Verified { good, detail: String::new() }),
     ]
@@ -75,6 +78,12 @@ fn may_go(before: &State, event: &Event, now: u64, plan: &Plan, to: usize) -> bo
     if before.frozen.is_some() && !matches!(event, Event::Thaw) {
         return matches!((event, &before.phase), (Event::Tick | Event::Supersede { .. }, Phase::KeepingWarm { .. }));
     }
+    let machine = matches!(event, Event::Tick | Event::Thaw | Event::Gate { .. } | Event::Judged { .. });
+    let goes_on = matches!(before.phase, Phase::KeepingWarm { .. });
+    let stable_fails = matches!(&before.phase, Phase::Held { why: HeldWhy::StableFailsToo(_), .. });
+    if machine && !goes_on && (before.strained.is_some() || stable_fails) {
+        return false;
+    }
     let place = before.phase.place();
     let step = match place {
         Some(Place::Step(at)) => Some(&plan.template.steps[at.step]),
@@ -100,7 +109,7 @@ fn may_go(before: &State, event: &Event, now: u64, plan: &Plan, to: usize) -> bo
             matches!(before.phase, Phase::KeepingWarm { .. }) || stay.is_some_and(|stay| stay.ready)
         }
         Event::Tick if matches!(before.phase, Phase::KeepingWarm { .. }) => true,
-        Event::Tick | Event::Thaw | Event::Gate { .. } | Event::Judged { .. } => {
+        Event::Tick | Event::Thaw | Event::Relax | Event::Gate { .. } | Event::Judged { .. } => {
             let Some(stay) = stay else { return false };
             let (hold, limit) =
                 step.map_or((plan.template.bake_ms, plan.template.bake_limit_ms), |step| (step.hold_ms, step.limit_ms));
@@ -164,7 +173,7 @@ proptest! {
         plan in plan(),
         events in prop::collection::vec((event(), 0..900_000_u64), 0..80),
     ) {
-        let start = Event::Start { by: person("ada"), machine_rollbacks: 0 };
+        let start = Event::Start { by: person("ada"), machine_rollbacks: 0, accepted: false };
         let (mut state, effects, _) = State::new(0).on(start, 0, &plan).expect("it starts");
         let mut known = [("eu", 0), ("us", 0), ("", 0)].into();
         apply(&effects, &mut known);

@@ -11,11 +11,13 @@ use rollout::{By, Event, Grounds, Ms, Phase, Place};
 use verdict::{Evidence, Names, Progress};
 
 use super::evidence::{count, is_judged, rebuilt};
+use super::signals;
+use super::verify::{Seen, verify};
 use super::{Author, Rollout, ms};
 use crate::edges::proof::Proof;
 use crate::model::rollout::{ACKNOWLEDGED, is_back, is_own};
 use crate::service::{Actor, Control, ServiceError};
-use crate::store::RolloutRow;
+use crate::store::{RolloutRow, SignalRow};
 
 /// What the audit calls what the machine does.
 pub(super) const OPERATION: &str = "driveRollout";
@@ -75,7 +77,9 @@ impl Control {
     /// Whether its traffic is being taken back.
     async fn drive_rollout(&self, driver: &mut Driver, row: RolloutRow, now: Ms) -> Result<bool, ServiceError> {
         let rollout = Rollout::read(row)?;
-        let events = self.happened(&rollout).await?;
+        let rows = self.store.read().await?.signals(&rollout.row.app, &rollout.row.environment).await?;
+        let mut events = self.happened(&rollout, &rows, now).await?;
+        events.extend(signals::events(&rollout, &rows, now));
         let is_late = rollout.state.deadline(&rollout.plan).is_some_and(|deadline| deadline <= now);
         let RolloutRow { id, counted, transitions, .. } = rollout.row;
         let mut view = self.store.read().await?;
@@ -123,7 +127,7 @@ impl Control {
     }
 
     /// What happened outside since the last look: gates, acknowledgements, and somebody who moved the traffic.
-    async fn happened(&self, rollout: &Rollout) -> Result<Vec<Event>, ServiceError> {
+    async fn happened(&self, rollout: &Rollout, rows: &[SignalRow], now: Ms) -> Result<Vec<Event>, ServiceError> {
         let RolloutRow { app, environment, .. } = &rollout.row;
         let cached = self.app(app).await?;
         let (phase, plan) = (&rollout.state.phase, &rollout.plan);
@@ -141,13 +145,9 @@ impl Control {
         match phase {
             Phase::RollingBack { .. } if proof().await.missing.is_empty() => Ok(vec![Event::Acknowledged]),
             Phase::Verifying { .. } => {
-                let good = is_back(&cached.app, environment, plan);
-                let Proof { edges, missing } = proof().await;
-                let detail =
-                    format!("{} has no slot in snapshot {number}, which {} edges run", plan.release, edges.len());
-                let bad = format!("{} has a slot in snapshot {number} again", plan.release);
-                let detail = if good { detail } else { bad };
-                Ok(if missing.is_empty() || !good { vec![Event::Verified { good, detail }] } else { Vec::new() })
+                let is_back = is_back(&cached.app, environment, plan);
+                let seen = Seen { is_back, number, proof: &proof().await, rows };
+                Ok(verify(rollout, &seen, now).into_iter().collect())
             }
             Phase::Step(stay) | Phase::Held { stay, .. } => {
                 let asks = plan.missing(stay).contains(&ACKNOWLEDGED);

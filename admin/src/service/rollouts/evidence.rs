@@ -8,9 +8,9 @@ pub(crate) mod batch;
 
 use std::collections::BTreeMap;
 
-use admin_api::edge::{EnvironmentReport, Report};
+use admin_api::edge::{EnvironmentReport, Report, Scope};
 use rollout::{Ms, Phase, Place, State};
-use verdict::{Added, Batch, Evidence, MOST_WINDOWS, Measured};
+use verdict::{Added, Batch, Event, Evidence, MOST_WINDOWS, Measured};
 
 use self::batch::Context;
 use super::{Rollout, ms};
@@ -43,14 +43,27 @@ impl Gathered {
         Ok(Self { rollouts, batches: BTreeMap::new() })
     }
 
+    /// The rollout under way in an environment.
+    pub(crate) fn rollout(&self, scope: &Scope) -> Option<&Rollout> {
+        self.index(scope).and_then(|index| self.rollouts.get(index))
+    }
+
+    fn index(&self, Scope { app, environment }: &Scope) -> Option<usize> {
+        self.rollouts.iter().position(|rollout| rollout.row.app == *app && rollout.row.environment == *environment)
+    }
+
+    /// Adds events that the app itself told.
+    pub(crate) fn add_events(&mut self, scope: &Scope, events: Vec<Event>) {
+        if let Some(index) = self.index(scope).filter(|_| !events.is_empty()) {
+            let batch = self.batches.entry((index, EVERYWHERE.to_owned())).or_default();
+            merge(batch, Batch { events, ..Batch::default() });
+        }
+    }
+
     /// Adds a report that arrived now.
     pub(crate) fn add(&mut self, report: &Report, hub: &Hub, now: i64) {
         for environment in &report.environments {
-            let of = |rollout: &Rollout| {
-                let RolloutRow { app, environment: name, .. } = &rollout.row;
-                *app == environment.scope.app && *name == environment.scope.environment
-            };
-            let Some(index) = self.rollouts.iter().position(of) else { continue };
+            let Some(index) = self.index(&environment.scope) else { continue };
             let rollout = &self.rollouts[index];
             let began = ms(now).saturating_sub(report.covers_ms);
             let Some(batch) = batch_of(environment, rollout, began) else { continue };

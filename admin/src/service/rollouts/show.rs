@@ -115,6 +115,7 @@ fn head(rollout: &Rollout) -> RolloutHead {
         since: ids::rfc3339(stamp(phase.since())),
         deadline: state.deadline(plan).map(|deadline| ids::rfc3339(stamp(deadline))),
         frozen: state.frozen.clone(),
+        strained: state.strained.clone(),
     }
 }
 

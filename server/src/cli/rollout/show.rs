@@ -93,8 +93,10 @@ fn line(head: &RolloutHead) -> String {
     let step = head.step.map_or_else(String::new, |step| format!(" {step} of {steps}"));
     let wave = head.wave.map_or_else(String::new, |wave| format!(", wave {wave} of {}", head.waves));
     let frozen = head.frozen.as_ref().map_or_else(String::new, |name| format!(", frozen by {name}"));
-    let text =
-        format!("rollout {id}: {release} against {stable}, {state}{step}{wave}, {weight} % since {since}{frozen}");
+    let strained = head.strained.as_ref().map_or_else(String::new, |what| format!(", no step forward: {what}"));
+    let text = format!(
+        "rollout {id}: {release} against {stable}, {state}{step}{wave}, {weight} % since {since}{frozen}{strained}"
+    );
     Paint::stdout().strong(&clean(&text))
 }
 

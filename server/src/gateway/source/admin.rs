@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::SharedEngine;
 use crate::config::follow::Follow;
 use crate::gateway::board::{Board, ControlPlane};
+use crate::gateway::health::HealthRegistry;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::publish::{Publisher, Worker};
 use crate::state_dir::StateDir;
 use acks::{Outbox, Teller};
 use apply::Applier;
 use backoff::Backoff;
+use condition::Conditions;
 use inbox::Inbox;
 use keeper::Keeper;
 use keys::Keyring;
@@ -35,6 +37,7 @@ mod acks;
 mod apply;
 pub mod backoff;
 mod caught;
+mod condition;
 mod identity;
 mod inbox;
 mod keeper;
@@ -81,6 +84,8 @@ pub struct Parts<W> {
     pub board: Arc<Board>,
     /// What the workers count.
     pub metrics: Arc<Metrics>,
+    /// How releases are.
+    pub health: Arc<HealthRegistry>,
     /// Where the last good snapshots are kept.
     pub state_dir: Option<Arc<StateDir>>,
 }
@@ -125,7 +130,7 @@ impl Drop for FollowThread {
 impl<W: Worker + 'static> Parts<W> {
     /// Serves what the state directory has, and follows from then on. Does not wait for the control plane.
     pub fn start(self) -> io::Result<FollowThread> {
-        let Self { following, engine, publisher, board, metrics, state_dir } = self;
+        let Self { following, engine, publisher, board, metrics, health, state_dir } = self;
         let Following { follow, region, tls } = following;
         let plane = Arc::new(Plane::new(&follow, &tls).map_err(io::Error::other)?);
         let edge = identity::edge_id(follow.edge_id.as_deref(), state_dir.as_deref());
@@ -178,7 +183,7 @@ impl<W: Worker + 'static> Parts<W> {
             last_id: None,
         };
         let teller = Teller::new(edge.clone(), outbox, links.clone(), Arc::clone(&plane));
-        let reporter = Reporter::new(Ledger::new(edge, boot), metrics, board, links, plane);
+        let reporter = Reporter::new(Ledger::new(edge, boot), metrics, Conditions::new(health), board, links, plane);
         threads(follower, teller, reporter, applier, inbox)
     }
 }

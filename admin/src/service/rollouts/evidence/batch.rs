@@ -144,7 +144,7 @@ mod tests {
 
     fn started(plan: &Plan) -> State {
         let by = By::Person { id: "1".into(), name: "ada".into() };
-        State::new(0).on(Happened::Start { by, machine_rollbacks: 0 }, 0, plan).expect("it starts").0
+        State::new(0).on(Happened::Start { by, machine_rollbacks: 0, accepted: false }, 0, plan).expect("it starts").0
     }
 
     fn bad(release: &str, is_candidate: bool, failure: Failure, slower_than_ms: Option<u32>) -> FirstBad {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use admin_api::edge::{
-    EnvironmentReport, Exposed, FirstBad, FlagReport, MOST_EXPOSED, MOST_FIRST_BAD, ReleaseReport, Report, SplitCount,
+    EnvironmentReport, Exposed, FirstBad, FlagReport, MOST_EXPOSED, MOST_FIRST_BAD, ReleaseHealth, ReleaseReport,
+    Report, SplitCount,
 };
 
 use super::acks::wire;
@@ -24,8 +25,16 @@ struct Waiting {
     was_sent: bool,
 }
 
-/// What units of an environment met since the last report.
-pub(super) type Observed = (Vec<FirstBad>, Vec<Exposed>);
+/// What is told of an environment beside its counters.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// What units met since the last report.
+    pub(super) first_bad: Vec<FirstBad>,
+    /// Which units came.
+    pub(super) exposed: Vec<Exposed>,
+    /// How its releases are now.
+    pub(super) health: Vec<ReleaseHealth>,
+}
 
 /// The reports of one process.
 #[derive(Debug)]
@@ -53,11 +62,11 @@ impl Ledger {
         has_listener: bool,
     ) -> bool {
         let environments = counted.iter().filter_map(|(scope, now)| {
-            let (first_bad, exposed) = observed(scope);
+            let Observed { first_bad, exposed, health } = observed(scope);
             let environment = self.since(scope, now);
-            let is_quiet = environment.is_none() && first_bad.is_empty() && exposed.is_empty();
+            let is_quiet = environment.is_none() && first_bad.is_empty() && exposed.is_empty() && health.is_empty();
             let quiet = || EnvironmentReport { scope: wire(scope), ..EnvironmentReport::default() };
-            (!is_quiet).then(|| EnvironmentReport { first_bad, exposed, ..environment.unwrap_or_else(quiet) })
+            (!is_quiet).then(|| EnvironmentReport { first_bad, exposed, health, ..environment.unwrap_or_else(quiet) })
         });
         let environments: Vec<_> = environments.collect();
         // What the workers have forgotten is forgotten here.
@@ -201,6 +210,7 @@ fn add_environment(to: &mut Vec<EnvironmentReport>, from: EnvironmentReport) {
     known.first_bad.truncate(MOST_FIRST_BAD);
     known.exposed.extend(from.exposed);
     known.exposed.truncate(MOST_EXPOSED);
+    known.health = from.health;
     for release in from.releases {
         match known.releases.iter_mut().find(|known| known.release == release.release) {
             Some(known) => {

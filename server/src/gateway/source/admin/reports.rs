@@ -1,6 +1,7 @@
 //! Tells the control plane what was counted, and keeps what it has not answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use admin_api::edge::{Accepted, REPORTS};
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks::is_passing;
 use super::caught::caught;
+use super::condition::Conditions;
 use super::ledger::{Ledger, Observed};
 use super::plane::{Line, Plane};
 use super::{LEAVE_TIMEOUT, Link};
@@ -18,10 +20,14 @@ use crate::gateway::metrics::Metrics;
 use crate::gateway::scope::Scope;
 use crate::telemetry;
 
+/// Between two reports while somebody waits to hear whether a release serves.
+const AWAITED_EVERY: Duration = Duration::from_secs(1);
+
 /// Makes and sends reports.
 pub(super) struct Reporter {
     ledger: Ledger,
     metrics: Arc<Metrics>,
+    conditions: Conditions,
     board: Arc<Board>,
     link: watch::Receiver<Link>,
     line: Line,
@@ -33,19 +39,21 @@ impl Reporter {
     pub(super) fn new(
         ledger: Ledger,
         metrics: Arc<Metrics>,
+        conditions: Conditions,
         board: Arc<Board>,
         link: watch::Receiver<Link>,
         plane: Arc<Plane>,
     ) -> Self {
         metrics.observations().want();
-        Self { ledger, metrics, board, link, line: Line::new(plane), covered: Instant::now() }
+        Self { ledger, metrics, conditions, board, link, line: Line::new(plane), covered: Instant::now() }
     }
 
     /// Reports until `stop` is set, and then once more.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut last = Instant::now();
         loop {
-            let due = last + self.link.borrow_and_update().report_every;
+            let every = self.link.borrow_and_update().report_every;
+            let due = last + if self.conditions.is_awaited() { every.min(AWAITED_EVERY) } else { every };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -81,12 +89,18 @@ impl Reporter {
         let now = Instant::now();
         let (counted, is_connected) = (self.metrics.counted(), self.is_connected());
         let boards = self.metrics.observations();
+        self.conditions.look(std::time::Instant::now());
+        let conditions = &self.conditions;
         let observed = |scope: &Scope| {
             let board = boards.of(scope.clone());
             let releases = counted.get(scope).map(|environment| &environment.releases);
             board.learn(|active| Some(&releases?.get(active)?.latency));
             // While nobody listens they wait there, where they are few.
-            if is_connected { board.take() } else { Observed::default() }
+            if !is_connected {
+                return Observed::default();
+            }
+            let (first_bad, exposed) = board.take();
+            Observed { first_bad, exposed, health: conditions.of(scope) }
         };
         if self.ledger.add(&counted, observed, now - self.covered, is_connected) {
             self.covered = now;
