@@ -126,8 +126,10 @@ fn after_a_restart_a_rollback_waits_for_the_edges_of_before() {
 /// What an edge saw of a candidate of which every tenth request fails.
 fn report(plane: &ControlPlane, token: &str, sequence: u64) {
     let release = |release: &str, errors: u64| json!({"release": release, "requests": 100, "clientErrors": 0, "serverErrors": errors, "transportErrors": 0});
-    let environment =
-        json!({"app": "web", "environment": "production", "releases": [release("web-2", 10), release("web-1", 0)]});
+    let bad = |n| json!({"unit": format!("{sequence:08x}{n:08x}"), "release": "web-2", "isCandidate": true, "weight": 50_000, "failure": "status"});
+    let first_bad: Vec<Value> = (0..10).map(bad).collect();
+    let releases = [release("web-2", 10), release("web-1", 0)];
+    let environment = json!({"app": "web", "environment": "production", "releases": releases, "firstBad": first_bad});
     let report =
         json!({"edge": "there", "boot": "b", "sequence": sequence, "coversMs": 0, "environments": [environment]});
     let taken = plane.request("POST", "/edge/v1/reports").token(token).json(Some(report)).send();
