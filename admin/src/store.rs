@@ -13,6 +13,7 @@ mod location;
 mod lock;
 pub mod migrate;
 mod notices;
+mod outbox;
 mod pools;
 mod read;
 mod rollouts;

@@ -152,10 +152,8 @@ macro_rules! texts {
     };
 }
 
-const SQLITE: &[Text] =
-    texts!["sqlite": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts", 7 "signals"];
-const POSTGRES: &[Text] =
-    texts!["postgres": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts", 7 "signals"];
+const SQLITE: &[Text] = texts!["sqlite": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts", 7 "signals", 8 "outbox"];
+const POSTGRES: &[Text] = texts!["postgres": 1 "objects", 2 "publications", 3 "audit", 4 "access", 5 "edges", 6 "rollouts", 7 "signals", 8 "outbox"];
 
 struct Texts(&'static [Text]);
 

@@ -360,3 +360,36 @@ pub struct SignalRow {
     /// JSON: what.
     pub document: String,
 }
+
+/// Something that is told, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// In the order in which it happened.
+    pub id: i64,
+    /// Whom, by the name in the operator's file.
+    pub destination: String,
+    /// How: `slack`, `pagerduty`, `webhook`.
+    pub channel: String,
+    /// Of which app.
+    pub app: String,
+    /// Of which environment.
+    pub environment: String,
+    /// Of which rollout; 0 = of none.
+    pub rollout: i64,
+    /// What happened.
+    pub occasion: String,
+    /// `post`, or of PagerDuty `trigger` and `resolve`.
+    pub action: String,
+    /// When it happened.
+    pub created_at: i64,
+    /// When it is tried next; `None` = not any more.
+    pub next_at: Option<i64>,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// `waiting`, `delivered`, `givenUp`.
+    pub state: String,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// JSON: the announcement.
+    pub document: String,
+}
