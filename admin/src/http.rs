@@ -22,6 +22,7 @@ mod events;
 mod flags;
 mod gates;
 mod health;
+mod notifications;
 mod objects;
 mod observed;
 mod ofrep;

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod outbound;
 pub mod principal;
 pub mod serve;

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use admin_api::ClientError;
@@ -169,10 +170,10 @@ pub enum OutboundError {
     },
 }
 
-/// Calls out.
-#[derive(Clone)]
+/// Calls out. The system's authorities are read with the first call that needs them.
+#[derive(Clone, Default)]
 pub struct Outbound {
-    tls: TlsConnector,
+    tls: Arc<OnceLock<TlsConnector>>,
 }
 
 impl fmt::Debug for Outbound {
@@ -185,9 +186,13 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Outbound {
-    /// Trusts the system's authorities.
-    pub fn new() -> Result<Self, OutboundError> {
-        Ok(Self { tls: admin_api::client::trust(b"").map_err(OutboundError::Tls)? })
+    fn tls(&self) -> Result<&TlsConnector, OutboundError> {
+        if let Some(known) = self.tls.get() {
+            return Ok(known);
+        }
+        let made = admin_api::client::trust(b"").map_err(OutboundError::Tls)?;
+        // Another call may have been faster; then its own counts.
+        Ok(self.tls.get_or_init(|| made))
     }
 
     /// Calls, once.
@@ -245,7 +250,7 @@ impl Outbound {
             return Ok(Box::new(stream));
         }
         let name = ServerName::try_from(url.host.to_string()).map_err(|error| unreachable(io::Error::other(error)))?;
-        Ok(Box::new(self.tls.connect(name, stream).await.map_err(unreachable)?))
+        Ok(Box::new(self.tls()?.connect(name, stream).await.map_err(unreachable)?))
     }
 }
 
@@ -313,7 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_metadata_of_a_cloud_is_not_called_however_it_is_spelt() {
-        let outbound = Outbound::new().expect("it trusts somebody");
+        let outbound = Outbound::default();
         for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "0.0.0.0"] {
             let call = OutCall {
                 method: Method::GET,

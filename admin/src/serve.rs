@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::edges::Hub;
 use crate::edges::workers::Worker;
 use crate::http::{Shared, router};
+use crate::integrations::Integrations;
 use crate::limits::{Admission, Buckets, Limits, Timeouts};
 use crate::principal::{Principal, Role, Scope};
 use crate::service::{Control, ServiceError};
@@ -61,6 +62,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Which Workers snapshots are pushed to.
     pub workers: Vec<Worker>,
+    /// What the operator wants called.
+    pub integrations: Integrations,
 }
 
 /// Why a control plane does not start.
@@ -129,7 +132,7 @@ impl Admin {
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let store = Store::open(&settings.database).await?;
         let hub = Arc::new(Hub::new(signer.public_key().clone()));
-        let control = Arc::new(Control::new(store, signer, hub));
+        let control = Arc::new(Control::new(store, signer, hub).with_integrations(settings.integrations));
         let first_token = first_token(&control, settings.bootstrap_token.as_ref()).await?;
         control.catch_up().await?;
         control.refresh_access().await?;

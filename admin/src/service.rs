@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod change;
 pub mod error;
+pub mod outbox;
 pub mod panic;
 pub(crate) mod publish;
 pub mod reports;
@@ -22,8 +23,10 @@ use edge_engine::{AppName, BucketingKey};
 
 use crate::edges::Hub;
 use crate::ids;
+use crate::integrations::Integrations;
 use crate::model::app::Keys;
 use crate::model::{App, compile};
+use crate::outbound::Outbound;
 use crate::principal::Principal;
 use crate::signing::Signer;
 use crate::store::{EnvironmentKey, Store, View};
@@ -63,6 +66,12 @@ pub struct Control {
     pub reports: reports::Reports,
     /// Tells the driver of rollouts that there is something to do.
     pub wake: tokio::sync::Notify,
+    /// Tells whoever sends notifications that there is one.
+    pub told: tokio::sync::Notify,
+    /// What the operator wants called.
+    pub integrations: Integrations,
+    /// Calls it.
+    pub outbound: Outbound,
     apps: Mutex<HashMap<String, Arc<Cached>>>,
 }
 
@@ -89,7 +98,7 @@ pub struct Published {
 }
 
 impl Control {
-    /// A control plane over a store.
+    /// A control plane over a store, that calls nobody.
     pub fn new(store: Store, signer: Signer, hub: Arc<Hub>) -> Self {
         Self {
             store,
@@ -98,8 +107,17 @@ impl Control {
             tokens: tokens::Tokens::default(),
             reports: reports::Reports::default(),
             wake: tokio::sync::Notify::new(),
+            told: tokio::sync::Notify::new(),
+            integrations: Integrations::default(),
+            outbound: Outbound::default(),
             apps: Mutex::default(),
         }
+    }
+
+    /// The same, and it calls whom its operator named.
+    #[must_use]
+    pub fn with_integrations(self, integrations: Integrations) -> Self {
+        Self { integrations, ..self }
     }
 
     /// The app as it is now; one that does not exist is empty.

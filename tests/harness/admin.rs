@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use admin::edges::workers::Worker;
+use admin::integrations::Integrations;
 use admin::limits::{Limits, Timeouts};
 use admin::serve::{Admin, Settings};
 use admin::store::Location;
@@ -39,18 +40,37 @@ impl ControlPlane {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let database = Location::Sqlite(folder.path().join("bascule.db"));
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self::start_with(folder, database, listen, (limits, timeouts), Vec::new())
+        Self::start_with(folder, database, listen, (limits, timeouts), (Vec::new(), Integrations::default()))
     }
 
     /// On any store.
     pub fn start_in(folder: tempfile::TempDir, database: Location, listen: SocketAddr) -> Self {
-        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), Vec::new())
+        Self::start_with(
+            folder,
+            database,
+            listen,
+            (Limits::default(), Timeouts::default()),
+            (Vec::new(), Integrations::default()),
+        )
     }
 
     /// On any store, pushing to these Workers.
     pub fn start_pushing(folder: tempfile::TempDir, database: Location, workers: Vec<Worker>) -> Self {
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), workers)
+        Self::start_with(
+            folder,
+            database,
+            listen,
+            (Limits::default(), Timeouts::default()),
+            (workers, Integrations::default()),
+        )
+    }
+
+    /// On any store, calling what these name.
+    pub fn start_calling(folder: tempfile::TempDir, database: Location, integrations: Integrations) -> Self {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let within = (Limits::default(), Timeouts::default());
+        Self::start_with(folder, database, listen, within, (Vec::new(), integrations))
     }
 
     fn start_with(
@@ -58,7 +78,7 @@ impl ControlPlane {
         database: Location,
         listen: SocketAddr,
         (limits, timeouts): (Limits, Timeouts),
-        workers: Vec<Worker>,
+        (workers, integrations): (Vec<Worker>, Integrations),
     ) -> Self {
         let root = TokenText::mint();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -73,6 +93,7 @@ impl ControlPlane {
             limits,
             timeouts,
             workers,
+            integrations,
         };
         let admin = runtime.block_on(Admin::start(settings)).expect("the control plane starts");
         let address = admin.address();

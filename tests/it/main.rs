@@ -17,6 +17,7 @@ mod gateway;
 mod health;
 mod host;
 mod live;
+mod notifications;
 mod ofrep;
 mod ops;
 mod process;

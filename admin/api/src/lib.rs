@@ -8,6 +8,7 @@ pub mod answers;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod edge;
+pub mod notifications;
 pub mod objects;
 pub mod problem;
 pub mod rollouts;

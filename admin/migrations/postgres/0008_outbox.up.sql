@@ -17,5 +17,5 @@ CREATE TABLE outbox (
     document text COLLATE "C" NOT NULL
 );
 
-CREATE INDEX outbox_waiting ON outbox (next_at, id);
+CREATE INDEX outbox_waiting ON outbox (destination, next_at);
 CREATE INDEX outbox_environment ON outbox (app, environment, id);

@@ -20,6 +20,10 @@ use crate::store::Notice;
 const REPORTS_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1000;
 /// An alert that nobody resolves is forgotten after a day; Alertmanager repeats those that fire.
 const SIGNALS_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+/// Between two looks at what is to be told.
+const TELL: Duration = Duration::from_secs(1);
+/// What was told is kept so long: 90 days.
+const TOLD_KEPT_MS: i64 = REPORTS_KEPT_MS;
 /// Between two times of writing what may wait.
 const TIDY: Duration = Duration::from_mins(1);
 /// Boots of edges are looked through once in so many times.
@@ -47,11 +51,24 @@ pub(super) fn start(control: &Arc<Control>, stop: &CancellationToken, tasks: &Ta
     tasks.spawn(async move { rosters::write(&own, &until).await });
     let (own, until) = (Arc::clone(control), stop.clone());
     tasks.spawn(async move { rollouts::drive(&own, &until).await });
+    for destination in &control.integrations.notify {
+        let (own, until, name) = (Arc::clone(control), stop.clone(), destination.name.clone());
+        tasks.spawn(async move { until.run_until_cancelled(tell(&own, &name)).await });
+    }
     if control.store.is_shared() {
         let (own, until) = (Arc::clone(control), stop.clone());
         tasks.spawn(async move { until.run_until_cancelled(rosters::listen(&own)).await });
         let (own, until) = (Arc::clone(control), stop.clone());
         tasks.spawn(async move { until.run_until_cancelled(listen(&own)).await });
+    }
+}
+
+/// Sends what is to be told to one destination.
+async fn tell(control: &Control, destination: &str) {
+    loop {
+        said("telling", control.deliver(destination, ids::now_ms()).await);
+        // What another process wrote, and what is tried again, comes by the clock.
+        let _ = tokio::time::timeout(TELL, control.told.notified()).await;
     }
 }
 
@@ -67,6 +84,7 @@ async fn tidy(control: &Control) -> Result<(), ServiceError> {
     tx.touch_tokens(&used).await?;
     tx.forget_remembered(ids::now_ms() - KEPT_MS).await?;
     tx.forget_batches(ids::now_ms() - REPORTS_KEPT_MS).await?;
+    tx.forget_outbox(ids::now_ms() - TOLD_KEPT_MS).await?;
     tx.forget_signals(ids::now_ms() - SIGNALS_KEPT_MS).await?;
     tx.commit().await?;
     Ok(())

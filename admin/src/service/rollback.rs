@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use admin_api::answers::{RollbackAnswer, RollbackRequest};
 use admin_api::edge::Scope;
 
-use super::{Actor, Control, Intent, Mover, ServiceError};
+use super::{Actor, Control, Intent, Mover, ServiceError, outbox};
 use crate::model::rollback;
 
 /// How long a caller who says nothing waits for acknowledgements.
@@ -49,7 +49,12 @@ impl Control {
             .await?;
         let (from, to) = planned.unwrap_or_default();
         let now = super::rollouts::ms(crate::ids::now_ms());
-        self.rolled_back(&mut tx, actor, (app, environment), (&from, &request.reason), now).await?;
+        let is_of_rollout = self.rolled_back(&mut tx, actor, (app, environment), (&from, &request.reason), now).await?;
+        if !is_of_rollout {
+            let by = (actor.principal.name.as_str(), request.reason.as_str());
+            let told = outbox::rollback((app, environment), (&from, &to), by, crate::ids::now_ms());
+            outbox::enqueue(&mut tx, &self.integrations.notify, &told).await?;
+        }
         let committed = self.finish(tx, &intent, written).await?;
         let number = committed.snapshots.iter().find(|(name, _)| name == environment).map(|(_, number)| *number);
         let number = match number {

@@ -4,6 +4,7 @@
 //! every such transaction reads the state anew, so whoever else decides at the same moment is before or after it, and a
 //! process that ends anywhere leaves a rollout that goes on from its last commit.
 
+mod announce;
 pub mod drive;
 pub(crate) mod evidence;
 pub mod show;
@@ -14,7 +15,9 @@ mod verify;
 use admin_api::rollouts::{Rollout as Shown, StartRollout};
 use rollout::{By, Effect, Event, Ms, Phase, Plan, Refused, State, Template, Templates, Transition};
 
+use super::outbox::enqueue;
 use super::{Actor, Control, Intent, Mover, ServiceError};
+use crate::integrations::Destination;
 use crate::model::fault::Unfit;
 use crate::model::rollout::{StartError, edits, stable, templates, unavailable};
 use crate::model::{At, Fault};
@@ -46,8 +49,20 @@ pub(crate) struct Rollout {
     pub(crate) plan: Plan,
     pub(crate) state: State,
     effects: Vec<Effect>,
-    decided: Vec<(Transition, bool)>,
+    decided: Vec<Decided>,
     begins: bool,
+}
+
+/// Something that was decided, before it is written.
+#[derive(Debug)]
+struct Decided {
+    transition: Transition,
+    /// Whether the evidence for promotion begins anew.
+    begins: bool,
+    /// Whether somebody has to look at once.
+    pages: bool,
+    /// Since when the candidate had had its share before.
+    since: Option<Ms>,
 }
 
 /// By whom and under which name something is written.
@@ -96,12 +111,14 @@ impl Rollout {
 
     /// What an event makes of it; whether the evidence for promotion begins anew.
     pub(crate) fn on(&mut self, event: Event, now: Ms) -> Result<bool, Refused> {
+        let since = self.state.phase.stay().map(|stay| stay.since);
         let (state, effects, transition) = self.state.clone().on(event, now, &self.plan)?;
         let begins = effects.contains(&Effect::BeginStep);
+        let pages = effects.iter().any(|effect| matches!(effect, Effect::Notify { page: true, .. }));
         self.state = state;
         self.effects.extend(effects);
         if transition.changed {
-            self.decided.push((transition, begins));
+            self.decided.push(Decided { transition, begins, pages, since });
         }
         Ok(begins)
     }
@@ -110,15 +127,17 @@ impl Rollout {
         format!("environments/{}/rollouts/{}", self.row.environment, self.row.id)
     }
 
-    /// Brings the row up to the state, and adds what was decided.
-    async fn write(&mut self, tx: &mut WriteTx) -> Result<(), ServiceError> {
+    /// Brings the row up to the state, adds what was decided, and writes down whom to tell.
+    async fn write(&mut self, tx: &mut WriteTx, tell: &[Destination]) -> Result<(), ServiceError> {
         self.state.phase.name().clone_into(&mut self.row.state);
         self.row.document = serde_json::to_string(&self.state).unwrap_or_default();
         self.row.ended_at = self.state.phase.is_end().then(|| stamp(self.state.seen));
         if self.row.id == 0 {
             self.row.id = tx.insert_rollout(&self.row).await?;
         }
-        for (transition, begins_step) in std::mem::take(&mut self.decided) {
+        for decided in std::mem::take(&mut self.decided) {
+            let told = if tell.is_empty() { None } else { self.announcement(tx, &decided).await? };
+            let Decided { transition, begins: begins_step, .. } = decided;
             self.row.transitions += 1;
             let (actor, actor_name) = match &transition.by {
                 By::Person { id, name } => (id.clone(), name.clone()),
@@ -139,6 +158,9 @@ impl Rollout {
                 grounds,
             };
             tx.add_transition(&row).await?;
+            if let Some(told) = told {
+                enqueue(tx, tell, &told).await?;
+            }
         }
         tx.update_rollout(&self.row).await?;
         Ok(())
@@ -285,7 +307,7 @@ impl Control {
         self.shown_rollout(&rollout).await
     }
 
-    /// A rollback by a person ends the rollout of what went, within the same transaction.
+    /// A rollback by a person ends the rollout of what went, within the same transaction; whether there was one.
     pub(super) async fn rolled_back(
         &self,
         tx: &mut WriteTx,
@@ -293,18 +315,18 @@ impl Control {
         (app, environment): (&str, &str),
         (from, reason): (&str, &str),
         now: Ms,
-    ) -> Result<(), ServiceError> {
-        let Some(row) = tx.rollout_under_way(app, environment).await? else { return Ok(()) };
+    ) -> Result<bool, ServiceError> {
+        let Some(row) = tx.rollout_under_way(app, environment).await? else { return Ok(false) };
         let mut rollout = Rollout::read(row)?;
         if rollout.plan.release != from {
-            return Ok(());
+            return Ok(false);
         }
         // Where traffic is on its way back already, nothing is left to say.
         if rollout.on(Event::RollBack { by: by(actor), why: reason.to_owned() }, now).is_ok() {
-            rollout.write(tx).await?;
+            rollout.write(tx, &self.integrations.notify).await?;
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes what happened to a rollout: the traffic that follows with its snapshot, the audit, state and transitions.
@@ -317,10 +339,10 @@ impl Control {
         let effects = std::mem::take(&mut rollout.effects);
         let begins = std::mem::take(&mut rollout.begins);
         tell(&rollout, &effects);
-        let sentence = rollout.decided.last().map(|(transition, _)| transition.sentence.clone());
+        let sentence = rollout.decided.last().map(|decided| decided.transition.sentence.clone());
         if rollout.row.id == 0 {
             // Its id is in the audit entry.
-            rollout.write(&mut tx).await?;
+            rollout.write(&mut tx, &self.integrations.notify).await?;
         }
         let reason = if author.reason.is_empty() { sentence.unwrap_or_default() } else { author.reason.clone() };
         let intent = Intent {
@@ -342,15 +364,17 @@ impl Control {
         if written.after.is_none() && is_person {
             tx.append_audit(super::change::entry(author.actor, &intent, &[], stamp(rollout.state.seen))).await?;
         }
-        rollout.write(&mut tx).await?;
+        rollout.write(&mut tx, &self.integrations.notify).await?;
         if written.after.is_none() {
             tx.commit().await?;
+            self.told.notify_waiters();
             let (app, environment) = (&intent.app, &intent.environment);
             if is_person {
                 self.hub.changed(app, environment, intent.operation, &intent.subject, 0);
             }
         } else {
             self.finish(tx, &intent, written).await?;
+            self.told.notify_waiters();
         }
         Ok(rollout)
     }
@@ -368,7 +392,7 @@ impl Control {
 /// What people are told goes to the log, where alerts look; the transitions keep it. What a person wrote as a reason is in no log.
 fn tell(rollout: &Rollout, effects: &[Effect]) {
     let RolloutRow { id, app, environment, release, .. } = &rollout.row;
-    let person = rollout.decided.iter().any(|(transition, _)| transition.by != By::Machine);
+    let person = rollout.decided.iter().any(|decided| decided.transition.by != By::Machine);
     let state = rollout.state.phase.name();
     for effect in effects {
         if let Effect::Notify { sentence, page } = effect {

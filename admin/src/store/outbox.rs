@@ -7,14 +7,15 @@ use super::read::View;
 use super::rows::OutboxRow;
 
 impl View {
-    /// What is due at a time, oldest first; at most so many.
-    pub async fn due(&mut self, now: i64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+    /// What is due to a destination at a time, oldest first; at most so many.
+    pub async fn due(&mut self, destination: &str, now: i64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         const SQL: &str = "SELECT id, destination, channel, app, environment, rollout, occasion, action, created_at, \
-            next_at, attempts, state, error, document FROM outbox WHERE next_at <= $1 ORDER BY id LIMIT $2";
-        self.all(SQL, values![now, limit], row).await
+            next_at, attempts, state, error, document FROM outbox \
+            WHERE destination = $1 AND next_at <= $2 ORDER BY id LIMIT $3";
+        self.all(SQL, values![destination, now, limit], row).await
     }
 
-    /// The ids of what waits for a destination before this one: those go first.
+    /// How many wait for a destination before this one: those go first.
     pub async fn waits_before(&mut self, destination: &str, id: i64) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM outbox WHERE destination = $1 AND id < $2 AND next_at IS NOT NULL";
         self.session.one(SQL, values![destination, id]).await?.integer()

@@ -257,7 +257,9 @@ secretFile = "hook.secret"
         assert_eq!(ops.link.as_deref(), Some("https://bascule.example"));
         assert!(ops.wants("web", "production", Occasion::Held) && !ops.wants("api", "production", Occasion::Held));
         assert!(!ops.wants("web", "production", Occasion::Started));
-        assert!(matches!(&pager.channel, Channel::PagerDuty { url, .. } if url.to_string() == "https://events.pagerduty.com"));
+        assert!(
+            matches!(&pager.channel, Channel::PagerDuty { url, .. } if url.to_string() == "https://events.pagerduty.com")
+        );
         assert_eq!(audit.events.len(), Occasion::ALL.len());
         assert!(!format!("{read:?}").contains("canary"));
     }
@@ -277,13 +279,25 @@ secretFile = "hook.secret"
         refused("[[notfiy]]\n", "integrations.toml:1: unknown field `notfiy`");
         refused("\n[[notify]]\nname = \"a\"\n", "integrations.toml:2: missing field `kind`");
         let entry = |kind: &str, rest: &str| format!("[[notify]]\nname = \"a\"\nkind = \"{kind}\"\n{rest}");
-        refused(&entry("slak", ""), "integrations.toml:1: kind: `slak` is no kind: slack, pagerduty or webhook; did you mean `slack`?");
+        refused(
+            &entry("slak", ""),
+            "integrations.toml:1: kind: `slak` is no kind: slack, pagerduty or webhook; did you mean `slack`?",
+        );
         refused(&entry("slack", ""), "url: is named by one of urlFile and urlEnv");
         refused(&entry("slack", "urlFile = \"gone\""), "gone cannot be read");
         refused(&entry("slack", "urlFile = \"pd.key\""), "url: a URL begins with http:// or https://");
-        refused(&entry("slack", "urlFile = \"slack.url\"\nsecretFile = \"hook.secret\""), "secretFile: a destination of kind slack has no such key");
-        refused(&entry("slack", "urlFile = \"slack.url\"\nevents = [\"hold\"]"), "events: `hold` is no event; did you mean `held`?");
-        refused(&entry("webhook", "url = \"https://u:canary@h/\"\nsecretFile = \"hook.secret\""), "url: a URL begins with");
+        refused(
+            &entry("slack", "urlFile = \"slack.url\"\nsecretFile = \"hook.secret\""),
+            "secretFile: a destination of kind slack has no such key",
+        );
+        refused(
+            &entry("slack", "urlFile = \"slack.url\"\nevents = [\"hold\"]"),
+            "events: `hold` is no event; did you mean `held`?",
+        );
+        refused(
+            &entry("webhook", "url = \"https://u:canary@h/\"\nsecretFile = \"hook.secret\""),
+            "url: a URL begins with",
+        );
         refused(&entry("webhook", "url = \"https://h/\"\nsecretFile = \"pd.key\""), "secret: a secret is whsec_");
         let twice = entry("slack", "urlFile = \"slack.url\"\n");
         refused(&format!("{twice}{twice}"), "integrations.toml:5: name: there is a destination a before this one");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use admin::integrations::Integrations;
 use admin::model::{At, Edit};
 use admin::serve::Settings;
 use admin::service::apply::Options;
@@ -73,6 +74,7 @@ impl Stage {
             limits: admin::limits::Limits::default(),
             timeouts: admin::limits::Timeouts::default(),
             workers: Vec::new(),
+            integrations: Integrations::default(),
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
             let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow()? };

@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 71] = [
+const MAY: [(&str, &str); 73] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -80,6 +80,8 @@ const MAY: [(&str, &str); 71] = [
     ("takeInfrastructureUse", "1111 3 3... .. 333"),
     // What an app's back end holds.
     ("takeAppEvents", "1111 3 3333 33 3.3"),
+    ("listNotifications", "1111 3 .... .. 333"),
+    ("retryNotification", "1111 3 33.. .. 333"),
     ("signPanicOverride", "1111 3 33.. .. 333"),
     ("listSnapshots", "1111 3 .... .. 333"),
     ("getSnapshot", "1111 3 .... .. 333"),
@@ -142,6 +144,7 @@ pub(super) fn described_in(plane: &ControlPlane, app: &str, environment: &str) -
             ("number", "1"),
             ("other", "1"),
             ("token", "tok-none"),
+            ("notification", "1"),
             ("key", "checkout"),
         ];
         let fill = |path: String, (name, value): (&str, &str)| path.replace(&format!("{{{name}}}"), value);
@@ -390,7 +393,8 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
 }
 
 /// Methods other than GET that change nothing that is audited.
-const NOT_WRITES: [&str; 8] = [
+/// Also what there has to be a destination for, which has a test of its own.
+const NOT_WRITES: [&str; 9] = [
     "evaluate",
     "ofrepBulk",
     "ofrepSingle",
@@ -399,6 +403,7 @@ const NOT_WRITES: [&str; 8] = [
     "takeAlerts",
     "takeInfrastructureUse",
     "takeAppEvents",
+    "retryNotification",
 ];
 
 #[test]
