@@ -1,11 +1,16 @@
-//! What the control plane counts, in the exposition format of Prometheus.
+//! What the control plane counts, in the exposition format of Prometheus: of itself under `bascule_admin`, of releases and
+//! rollouts under `bascule`.
 
+mod expose;
+pub mod releases;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use admin_api::edge::EdgeKind;
 use http::StatusCode;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -65,6 +70,7 @@ struct OfWorker {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    of_releases: Registry,
     requests: Family<Answered, Counter>,
     durations: Histogram,
     edges: Family<State, Gauge>,
@@ -76,8 +82,9 @@ pub struct Metrics {
     lost: Family<OfKind, Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Counts; what is known of releases is on the board.
+    pub fn new(board: Arc<releases::Releases>) -> Self {
         let mut registry = Registry::with_prefix("bascule_admin");
         let requests = Family::default();
         let durations = Histogram::new(SECONDS);
@@ -102,11 +109,23 @@ impl Default for Metrics {
         registry.register("edge_lost_requests", help, lost.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the program", version);
-        Self { registry, requests, durations, edges, snapshots, ages, pushes, push_durations, reachable, lost }
+        let mut of_releases = Registry::with_prefix("bascule");
+        of_releases.register_collector(Box::new(expose::Shown(board)));
+        Self {
+            registry,
+            of_releases,
+            requests,
+            durations,
+            edges,
+            snapshots,
+            ages,
+            pushes,
+            push_durations,
+            reachable,
+            lost,
+        }
     }
-}
 
-impl Metrics {
     /// A request was answered.
     pub fn answered(&self, operation: &'static str, status: StatusCode, after: Duration) {
         self.requests.get_or_create(&Answered { operation, code: Code(status.as_u16()) }).inc();
@@ -155,7 +174,9 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing to a text cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.of_releases);
+        let _ = encode_eof(&mut text);
         text
     }
 }

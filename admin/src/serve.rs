@@ -145,7 +145,7 @@ impl Admin {
             admission: Admission::new(&settings.limits),
             buckets: Buckets::new(settings.limits),
             body_timeout: settings.timeouts.body,
-            metrics: crate::metrics::Metrics::default(),
+            metrics: crate::metrics::Metrics::new(Arc::clone(&control.releases)),
             idempotency: crate::http::idempotency::UnderWay::default(),
             state_dir: Some(settings.state_dir),
         });

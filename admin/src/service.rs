@@ -24,6 +24,7 @@ use edge_engine::{AppName, BucketingKey};
 use crate::edges::Hub;
 use crate::ids;
 use crate::integrations::Integrations;
+use crate::metrics::releases::Releases;
 use crate::model::app::Keys;
 use crate::model::{App, compile};
 use crate::outbound::Outbound;
@@ -68,6 +69,8 @@ pub struct Control {
     pub wake: tokio::sync::Notify,
     /// Tells whoever sends notifications that there is one.
     pub told: tokio::sync::Notify,
+    /// How releases fare.
+    pub releases: Arc<Releases>,
     /// What the operator wants called.
     pub integrations: Integrations,
     /// Calls it.
@@ -108,6 +111,7 @@ impl Control {
             reports: reports::Reports::default(),
             wake: tokio::sync::Notify::new(),
             told: tokio::sync::Notify::new(),
+            releases: Arc::default(),
             integrations: Integrations::default(),
             outbound: Outbound::default(),
             apps: Mutex::default(),

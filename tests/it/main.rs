@@ -8,6 +8,7 @@ mod arch;
 mod cli;
 mod corpus;
 mod crowd;
+mod deploy;
 mod engine_caps;
 mod engine_properties;
 mod engine_statistics;

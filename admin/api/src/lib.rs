@@ -11,6 +11,7 @@ pub mod edge;
 pub mod notifications;
 pub mod objects;
 pub mod problem;
+pub mod releases;
 pub mod rollouts;
 pub mod signals;
 

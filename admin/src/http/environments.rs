@@ -12,11 +12,24 @@ use crate::principal::Role;
 use crate::service::ServiceError;
 use crate::store::Kind;
 use admin_api::objects::{EnvironmentBody, Named, Page};
+use admin_api::releases::EnvironmentMetrics;
 
 const ONE: Gives = Gives::Json(schema_of::<Named<EnvironmentBody>>);
 const PATH: &str = "/api/v1/apps/{app}/environments/{env}";
 
 pub(super) const OPERATIONS: &[Operation] = &[
+    Operation {
+        id: "getMetrics",
+        method: Method::GET,
+        path: "/api/v1/apps/{app}/environments/{env}/metrics",
+        summary: "Shows how the releases of an environment fare, from what edges reported in the last minute.",
+        access: Access::environment(Role::Viewer),
+        query: &[],
+        body: Takes::Nothing,
+        answers: &[Answer { status: 200, help: "How they fare.", body: Gives::Json(schema_of::<EnvironmentMetrics>) }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(metrics(call)),
+    },
     Operation {
         id: "listEnvironments",
         method: Method::GET,
@@ -105,4 +118,14 @@ async fn delete(call: Call) -> Result<Reply, Failure> {
         })
     })
     .await
+}
+
+async fn metrics(call: Call) -> Result<Reply, Failure> {
+    let (app, environment) = (call.param("app"), call.param("env"));
+    let control = &call.shared.control;
+    let cached = control.existing(app).await?;
+    if cached.app.environment(environment).is_none() {
+        return Err(ServiceError::not_found("environment", environment).into());
+    }
+    Ok(Reply::ok(&control.releases.environment(app, environment, crate::ids::now_ms())))
 }

@@ -113,6 +113,8 @@ impl Control {
         tx.add_usage(&deltas, now).await?;
         let is_evidence = gathered.write(&mut tx, now).await?;
         tx.commit().await?;
+        let new = group.iter().zip(&taken).filter(|(_, taken)| **taken == Taken::Now);
+        new.for_each(|(report, _)| self.releases.reported(report, now));
         if is_evidence {
             self.wake.notify_one();
         }

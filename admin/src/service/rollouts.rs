@@ -63,6 +63,8 @@ struct Decided {
     pages: bool,
     /// Since when the candidate had had its share before.
     since: Option<Ms>,
+    /// Since when it had been in the state before.
+    in_state_since: Ms,
 }
 
 /// By whom and under which name something is written.
@@ -112,15 +114,22 @@ impl Rollout {
     /// What an event makes of it; whether the evidence for promotion begins anew.
     pub(crate) fn on(&mut self, event: Event, now: Ms) -> Result<bool, Refused> {
         let since = self.state.phase.stay().map(|stay| stay.since);
+        let in_state_since = self.state.phase.since();
         let (state, effects, transition) = self.state.clone().on(event, now, &self.plan)?;
         let begins = effects.contains(&Effect::BeginStep);
         let pages = effects.iter().any(|effect| matches!(effect, Effect::Notify { page: true, .. }));
         self.state = state;
         self.effects.extend(effects);
         if transition.changed {
-            self.decided.push(Decided { transition, begins, pages, since });
+            self.decided.push(Decided { transition, begins, pages, since, in_state_since });
         }
         Ok(begins)
+    }
+
+    /// How long it took until every edge had acknowledged that traffic is taken back, when that has just been decided.
+    fn acknowledged_after(&self) -> Option<Ms> {
+        let verifying = self.decided.iter().find(|decided| decided.transition.to == "verifying")?;
+        Some(verifying.transition.at.saturating_sub(verifying.in_state_since))
     }
 
     fn subject(&self) -> String {
@@ -364,6 +373,7 @@ impl Control {
         if written.after.is_none() && is_person {
             tx.append_audit(super::change::entry(author.actor, &intent, &[], stamp(rollout.state.seen))).await?;
         }
+        let acknowledged = rollout.acknowledged_after();
         rollout.write(&mut tx, &self.integrations.notify).await?;
         if written.after.is_none() {
             tx.commit().await?;
@@ -376,7 +386,17 @@ impl Control {
             self.finish(tx, &intent, written).await?;
             self.told.notify_waiters();
         }
+        self.show_on_board(&rollout, acknowledged);
         Ok(rollout)
+    }
+
+    /// Metrics are of what was committed.
+    fn show_on_board(&self, rollout: &Rollout, acknowledged: Option<Ms>) {
+        let scope = (rollout.row.app.clone(), rollout.row.environment.clone());
+        self.releases.rollout(scope, show::now(rollout), rollout.state.phase.is_end());
+        if let Some(ms) = acknowledged {
+            self.releases.rolled_back(std::time::Duration::from_millis(ms).as_secs_f64());
+        }
     }
 
     async fn newest_rollout(&self, app: &str, environment: &str) -> Result<Rollout, ServiceError> {

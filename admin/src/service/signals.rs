@@ -86,6 +86,9 @@ impl Control {
             put(&mut tx, scope, (INFRASTRUCTURE, name), &Use { value: *value }, now).await?;
         }
         tx.commit().await?;
+        for (name, value) in &used.values {
+            self.releases.used((app.to_owned(), environment.to_owned(), name.clone()), *value, now);
+        }
         self.wake.notify_one();
         Ok(())
     }
@@ -129,6 +132,10 @@ impl Control {
         gathered.add_events(&scope, evidence);
         let is_evidence = gathered.write(&mut tx, now).await?;
         tx.commit().await?;
+        for event in &events.events {
+            let name = (app.to_owned(), environment.to_owned(), event.release.clone());
+            self.releases.event(name, &event.criterion, event.count.unwrap_or(1).into(), now);
+        }
         if is_evidence {
             self.wake.notify_one();
         }

@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 73] = [
+const MAY: [(&str, &str); 74] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -80,6 +80,7 @@ const MAY: [(&str, &str); 73] = [
     ("takeInfrastructureUse", "1111 3 3... .. 333"),
     // What an app's back end holds.
     ("takeAppEvents", "1111 3 3333 33 3.3"),
+    ("getMetrics", "1111 3 .... .. 333"),
     ("listNotifications", "1111 3 .... .. 333"),
     ("retryNotification", "1111 3 33.. .. 333"),
     ("signPanicOverride", "1111 3 33.. .. 333"),

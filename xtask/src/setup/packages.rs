@@ -29,6 +29,7 @@ const POSTGRES: Tool =
 const TEST_TOOLS: &[Tool] = &[
     POSTGRES,
     Tool::new("strace", "stops whoever writes at each system call of a write"),
+    Tool { name: "promtool", package: "prometheus", reason: "reads and tries the alert rules" },
     Tool::new("wrk", "loads the gateway while it is restarted and while snapshots are swapped"),
 ];
 

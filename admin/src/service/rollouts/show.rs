@@ -9,6 +9,7 @@ use verdict::{FULL_WEIGHT, Tally};
 
 use super::{Rollout, stamp};
 use crate::ids;
+use crate::metrics::releases::RolloutNow;
 use crate::service::{Control, ServiceError};
 use crate::store::TransitionRow;
 
@@ -116,6 +117,21 @@ fn head(rollout: &Rollout) -> RolloutHead {
         deadline: state.deadline(plan).map(|deadline| ids::rfc3339(stamp(deadline))),
         frozen: state.frozen.clone(),
         strained: state.strained.clone(),
+    }
+}
+
+/// Where it is, for metrics.
+pub(super) fn now(rollout: &Rollout) -> RolloutNow {
+    let findings = rollout.state.latest.iter().flat_map(|grounds| &grounds.findings);
+    let name = |finding: &verdict::Finding| match serde_json::to_value(&finding.criterion) {
+        Ok(Value::String(name)) => name,
+        Ok(other) => other["custom"].as_str().unwrap_or_default().to_owned(),
+        Err(_) => String::new(),
+    };
+    RolloutNow {
+        state: rollout.state.phase.name().to_owned(),
+        weight: f64::from(weight(rollout)) / f64::from(FULL_WEIGHT),
+        harm: findings.map(|finding| (name(finding), finding.e_value.max(1e-300).log10())).collect(),
     }
 }
 
