@@ -22,6 +22,7 @@ mod report;
 mod stage;
 mod swaps;
 mod system_calls;
+mod verdict;
 mod work;
 mod worker;
 
@@ -40,7 +41,7 @@ pub(crate) const SUMMARY: &str = "measure against nginx, HAProxy and others; wri
 pub(crate) const HELP: &str = "\
 Installs and builds what it compares with, measures in alternating rounds, prints the table and writes
 docs/benchmarks.md. Sections: engine, instructions, work, gateway, latency, ofrep, control, worker, swaps,
-start, memory, filter.
+start, memory, filter, verdict.
   --rounds N         rounds (5)
   --seconds S        seconds of load per proxy and round (5)
   --section NAME,…   these anew; the document keeps what was measured of the others before
@@ -69,6 +70,7 @@ const PARTS: &[Part] = &[
     Part { name: "start", title: "Cold start", measure: endurance::cold_start },
     Part { name: "memory", title: "Memory", measure: endurance::memory },
     Part { name: "filter", title: "The filter", measure: endurance::filter },
+    Part { name: "verdict", title: "Until a rollback", measure: verdict::measure },
 ];
 
 /// What every section gets.
