@@ -180,7 +180,7 @@ pub enum IfMatch {
 
 /// Every operation there is.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
-    let tables: [&'static [Operation]; 22] = [
+    let tables: [&'static [Operation]; 23] = [
         super::apps::OPERATIONS,
         super::environments::OPERATIONS,
         super::flags::OPERATIONS,
@@ -191,6 +191,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         super::rollback::OPERATIONS,
         super::rollouts::OPERATIONS,
         super::signals::OPERATIONS,
+        super::calibration::OPERATIONS,
         super::templates::OPERATIONS,
         super::panic::OPERATIONS,
         super::snapshots::OPERATIONS,

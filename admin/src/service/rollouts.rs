@@ -4,6 +4,7 @@
 //! every such transaction reads the state anew, so whoever else decides at the same moment is before or after it, and a
 //! process that ends anywhere leaves a rollout that goes on from its last commit.
 
+mod calibration;
 pub mod drive;
 pub(crate) mod evidence;
 pub mod show;
@@ -114,9 +115,13 @@ impl Rollout {
     async fn write(&mut self, tx: &mut WriteTx) -> Result<(), ServiceError> {
         self.state.phase.name().clone_into(&mut self.row.state);
         self.row.document = serde_json::to_string(&self.state).unwrap_or_default();
+        let ends = self.state.phase.is_end() && self.row.ended_at.is_none();
         self.row.ended_at = self.state.phase.is_end().then(|| stamp(self.state.seen));
         if self.row.id == 0 {
             self.row.id = tx.insert_rollout(&self.row).await?;
+        }
+        if ends {
+            tx.add_usage(&calibration::deltas(self), stamp(self.state.seen)).await?;
         }
         for (transition, begins_step) in std::mem::take(&mut self.decided) {
             self.row.transitions += 1;
@@ -211,8 +216,9 @@ impl Control {
         }
         let stable = stable(&cached.app, environment, release).map_err(|error| start_error(&error, environment))?;
         let usage = tx.usage(app, environment).await?;
-        let plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
+        let mut plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
         check(&plan, environment)?;
+        calibration::overrule(&mut plan, &usage);
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
         let by_machine = before.iter().filter(|document| was_the_machine(document)).count();
         let mut rollout = Rollout::new(app, environment, plan, now);
@@ -225,6 +231,9 @@ impl Control {
         // What edges said before is about other releases.
         tx.clear_signals(app, environment, signals::HEALTH).await?;
         let rollout = self.write_rollout(tx, rollout, author).await?;
+        if let Some(why) = &rollout.plan.overruled {
+            tracing::warn!(rollout = rollout.row.id, app, environment, release, "{why}");
+        }
         self.wake.notify_one();
         self.shown_rollout(&rollout).await
     }

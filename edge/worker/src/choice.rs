@@ -6,8 +6,8 @@
 use admin_api::edge::EXPOSED_OF;
 use edge_engine::wire::UpstreamWire;
 use edge_engine::{
-    AttributeKind, BUCKETS, Decision, FlagOutcome, RegionName, ReleaseIndex, RequestContext, Route, RouteReason, Slot, Snapshot,
-    Value,
+    AttributeKind, BUCKETS, Decision, FlagOutcome, RegionName, ReleaseIndex, RequestContext, Route, RouteReason, Slot,
+    Snapshot, Value,
 };
 use edge_http::fields::{self, Fate};
 use edge_http::{cookies, ids};
