@@ -42,9 +42,9 @@ impl Choice {
         Some(Unit { hash: self.reported_unit?, is_candidate, weight: traffic.weight_in(region) })
     }
 
-    /// The bucket by which the hash chose the release, if it did.
+    /// The bucket by which the hash chose the release, if it did. At 100 % nobody asks for it, and all are counted as in the first.
     pub fn split(&self) -> Option<u32> {
-        self.route.bucket.filter(|_| self.route.reason == RouteReason::Split)
+        (self.route.reason == RouteReason::Split).then(|| self.route.bucket.unwrap_or(0))
     }
 
     /// The same unit where it stands for the others of its kind: the buckets of each release are shared out alike.
