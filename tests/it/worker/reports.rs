@@ -85,7 +85,7 @@ fn units_that_came_and_units_that_waited_are_told() {
     for user in 0..USERS {
         let answer = worker.client().get(HOST, "/", &format!("x-user-id: u{user}\r\n"));
         let bucket = bucket(answer.field("x-bascule-decision").expect("debug is on"));
-        sampled += usize::from(bucket % 16 == 0);
+        sampled += usize::from(bucket.is_multiple_of(16));
         odd[usize::from(answer.text() == "green")] += u64::from(bucket % 2 == 1);
     }
     assert!(sampled > 0, "some are in the sample");

@@ -69,7 +69,7 @@ pub(super) fn plan(rollout: &Rollout) -> String {
     let (warm, maximum) = (span(&rollout.plan["keepWarmMs"]), span(&rollout.plan["maximumMs"]));
     let rest =
         format!("without a result: {inconclusive}; {stable} is kept ready for {warm}; {maximum} in all at most\n");
-    let overruled: String = rollout.overruled.iter().map(|why| format!("\n{}", clean(why))).collect();
+    let overruled = rollout.overruled.as_ref().map_or_else(String::new, |why| format!("\n{}", clean(why)));
     let (head, rest) = (Paint::stdout().strong(&clean(&head)), clean(&rest));
     format!("{head}\n{}{}{overruled}\n", table.text(Paint::stdout()), rest.trim_end())
 }
