@@ -15,6 +15,7 @@ pub mod reply;
 mod apply;
 mod apps;
 mod audit;
+mod calibration;
 mod edges;
 mod environments;
 mod evaluate;

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod answers;
+pub mod calibration;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod edge;

@@ -183,6 +183,9 @@ pub struct Rollout {
     /// Whether this is what would be started, and nothing was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// What is not as its template said it, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overruled: Option<String>,
     /// What is known about the candidate at this place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<RolloutEvidence>,
@@ -273,4 +276,7 @@ pub struct RolloutGroup {
     pub sequence: i64,
     /// Its batches, in order; docs/verdict.md has their form.
     pub batches: Vec<Value>,
+    /// What stable was judged by against itself; it is no evidence of the candidate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calibration: Vec<Value>,
 }

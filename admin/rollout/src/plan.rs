@@ -17,6 +17,9 @@ pub struct Plan {
     pub stable: String,
     /// How.
     pub template: Template,
+    /// What is not as the template said it, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overruled: Option<String>,
 }
 
 /// One mistake in a plan or a template.
@@ -35,7 +38,7 @@ impl Plan {
     /// A plan by a template.
     #[must_use]
     pub fn new(release: impl Into<String>, stable: impl Into<String>, template: Template) -> Self {
-        Self { release: release.into(), stable: stable.into(), template }
+        Self { release: release.into(), stable: stable.into(), template, overruled: None }
     }
 
     /// All mistakes; none = the plan may be started.

@@ -1,7 +1,7 @@
 //! Where a rollout is, what may happen to it, and what follows. Values only; the rules are in `machine`.
 
 use serde::{Deserialize, Serialize};
-use verdict::{HoldReason, RollBackReason};
+use verdict::{EpochAlarms, HoldReason, RollBackReason};
 
 use crate::grounds::Grounds;
 use crate::plan::Plan;
@@ -151,6 +151,9 @@ pub struct State {
     pub strained: Option<String>,
     /// What the newest verdict of this place rests on.
     pub latest: Option<Grounds>,
+    /// What stable against itself has shown beside it. No event looks at it.
+    #[serde(default)]
+    pub calibration: EpochAlarms,
     /// The state itself.
     pub phase: Phase,
 }
@@ -368,7 +371,17 @@ impl State {
     #[must_use]
     pub fn new(now: Ms) -> Self {
         let phase = Phase::Pending { since: now };
-        Self { created: now, seen: now, started_by: None, frozen: None, strained: None, latest: None, phase }
+        let calibration = EpochAlarms::default();
+        Self {
+            created: now,
+            seen: now,
+            started_by: None,
+            frozen: None,
+            strained: None,
+            latest: None,
+            calibration,
+            phase,
+        }
     }
 
     /// When [`Event::Tick`] looks at it again at the latest; `None` only at an end.

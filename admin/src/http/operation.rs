@@ -180,7 +180,7 @@ pub enum IfMatch {
 
 /// Every operation there is.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
-    let tables: [&'static [Operation]; 23] = [
+    let tables: [&'static [Operation]; 24] = [
         super::apps::OPERATIONS,
         super::environments::OPERATIONS,
         super::flags::OPERATIONS,
@@ -192,6 +192,7 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
         super::rollouts::OPERATIONS,
         super::signals::OPERATIONS,
         super::notifications::OPERATIONS,
+        super::calibration::OPERATIONS,
         super::templates::OPERATIONS,
         super::panic::OPERATIONS,
         super::snapshots::OPERATIONS,

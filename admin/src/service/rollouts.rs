@@ -5,6 +5,7 @@
 //! process that ends anywhere leaves a rollout that goes on from its last commit.
 
 mod announce;
+mod calibration;
 pub mod drive;
 pub(crate) mod evidence;
 pub mod show;
@@ -140,9 +141,13 @@ impl Rollout {
     async fn write(&mut self, tx: &mut WriteTx, tell: &[Destination]) -> Result<(), ServiceError> {
         self.state.phase.name().clone_into(&mut self.row.state);
         self.row.document = serde_json::to_string(&self.state).unwrap_or_default();
+        let ends = self.state.phase.is_end() && self.row.ended_at.is_none();
         self.row.ended_at = self.state.phase.is_end().then(|| stamp(self.state.seen));
         if self.row.id == 0 {
             self.row.id = tx.insert_rollout(&self.row).await?;
+        }
+        if ends {
+            tx.add_usage(&calibration::deltas(self), stamp(self.state.seen)).await?;
         }
         for decided in std::mem::take(&mut self.decided) {
             let told = if tell.is_empty() { None } else { self.announcement(tx, &decided).await? };
@@ -242,8 +247,9 @@ impl Control {
         }
         let stable = stable(&cached.app, environment, release).map_err(|error| start_error(&error, environment))?;
         let usage = tx.usage(app, environment).await?;
-        let plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
+        let mut plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
         check(&plan, environment)?;
+        calibration::overrule(&mut plan, &usage);
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
         let by_machine = before.iter().filter(|document| was_the_machine(document)).count();
         let mut rollout = Rollout::new(app, environment, plan, now);
@@ -256,6 +262,9 @@ impl Control {
         // What edges said before is about other releases.
         tx.clear_signals(app, environment, signals::HEALTH).await?;
         let rollout = self.write_rollout(tx, rollout, author).await?;
+        if let Some(why) = &rollout.plan.overruled {
+            tracing::warn!(rollout = rollout.row.id, app, environment, release, "{why}");
+        }
         self.wake.notify_one();
         self.shown_rollout(&rollout).await
     }

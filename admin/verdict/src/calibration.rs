@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Tally;
-use crate::evidence::{Added, Batch, Evidence, Refusal};
+use crate::evidence::{Added, Batch, Evidence, Measure, Refusal};
 use crate::interval::{Interval, rate_interval};
 use crate::judge::{Progress, Verdict};
 use crate::policy::{Level, Policy, PolicyError};
@@ -38,6 +38,16 @@ struct Running {
     alarmed: bool,
     /// Epochs that are over, and those of them with an alarm.
     epochs: Tally,
+}
+
+/// What the running epoch has shown, by level: whether there was an alarm, or nothing where there was nothing to judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochAlarms {
+    /// At the level of units.
+    pub units: Option<bool>,
+    /// At the level of requests.
+    pub requests: Option<bool>,
 }
 
 /// What an A/A has shown so far.
@@ -96,9 +106,26 @@ impl Calibration {
 
     /// What was found so far.
     pub fn report(&self) -> CalibrationReport {
-        let (units, requests) = (self.units.false_alarms(), self.requests.false_alarms());
-        let alpha = self.units.evidence.policy().alpha;
-        CalibrationReport { alpha, units, requests, requests_are_unsafe: requests.rate.low > alpha }
+        CalibrationReport::new(self.units.evidence.policy().alpha, self.units.epochs, self.requests.epochs)
+    }
+
+    /// What was found in the running epoch.
+    pub fn running(&self) -> EpochAlarms {
+        EpochAlarms { units: self.units.found(), requests: self.requests.found() }
+    }
+}
+
+impl CalibrationReport {
+    /// From epochs that are over, and those of them with an alarm.
+    pub fn new(alpha: f64, units: Tally, requests: Tally) -> Self {
+        let [units, requests] = [units, requests].map(FalseAlarms::of);
+        Self { alpha, units, requests, requests_are_unsafe: requests.rate.low > alpha }
+    }
+}
+
+impl FalseAlarms {
+    fn of(epochs: Tally) -> Self {
+        Self { epochs: epochs.total, alarms: epochs.bad, rate: rate_interval(epochs, 0.05) }
     }
 }
 
@@ -116,8 +143,11 @@ impl Running {
         self.evidence.start_anew();
     }
 
-    fn false_alarms(&self) -> FalseAlarms {
-        let Tally { total, bad } = self.epochs;
-        FalseAlarms { epochs: total, alarms: bad, rate: rate_interval(self.epochs, 0.05) }
+    fn found(&self) -> Option<bool> {
+        let seen = |arm| {
+            let units = self.evidence.track(&Measure::Errors).map_or(0, |track| track.bad_units(arm));
+            self.evidence.requests(arm).total > 0 || units > 0
+        };
+        (seen(Arm::Candidate) || seen(Arm::Stable)).then_some(self.alarmed)
     }
 }

@@ -37,7 +37,7 @@ pub mod simulate;
 mod unit;
 
 pub use bernoulli::{Objective, ObjectiveError, RateBet};
-pub use calibration::{Calibration, CalibrationReport, FalseAlarms, fake_arm};
+pub use calibration::{Calibration, CalibrationReport, EpochAlarms, FalseAlarms, fake_arm};
 pub use counts::{Counts, CountsFactor, MOST_REQUESTS, Method, Tally};
 pub use evidence::{
     Added, Batch, Event, Evidence, Exposed, Exposure, FULL_WEIGHT, MOST_EDGE_NAME, MOST_EDGES, MOST_WINDOWS, Measure,

@@ -3,14 +3,16 @@
 //! Invariant: fields that are ours come from here alone; what a client sent under such a name, or under one that a back
 //! end may read as it, is gone before they are set.
 
+use admin_api::edge::EXPOSED_OF;
 use edge_engine::wire::UpstreamWire;
 use edge_engine::{
-    AttributeKind, Decision, FlagOutcome, RegionName, ReleaseIndex, RequestContext, Route, RouteReason, Slot, Snapshot,
-    Value,
+    AttributeKind, BUCKETS, Decision, FlagOutcome, RegionName, ReleaseIndex, RequestContext, Route, RouteReason, Slot,
+    Snapshot, Value,
 };
 use edge_http::fields::{self, Fate};
 use edge_http::{cookies, ids};
 
+use crate::board::Unit;
 use crate::context::{self, Fields, Subject};
 use crate::sealed::Opened;
 
@@ -25,8 +27,32 @@ pub struct Choice {
     pub unit_cookie: Option<String>,
     /// `set-cookie` of a fresh pin.
     pub pin_cookie: Option<String>,
-    /// What the unit is called in reports, when the hash chose the release.
+    /// What the unit is called in reports, when it says something about a release that is being judged.
     pub reported_unit: Option<u64>,
+}
+
+/// Below this share of the candidate the buckets are too few for every sixteenth to stand for all.
+const LEAST_WEIGHT: u32 = 10_000;
+
+impl Choice {
+    /// The unit, for reports, at an edge in this region.
+    pub fn unit(&self, snapshot: &Snapshot, region: Option<&str>) -> Option<Unit> {
+        let traffic = snapshot.traffic();
+        let is_candidate = self.route.slot != traffic.active();
+        Some(Unit { hash: self.reported_unit?, is_candidate, weight: traffic.weight_in(region) })
+    }
+
+    /// The bucket by which the hash chose the release, if it did. At 100 % nobody asks for it, and all are counted as in the first.
+    pub fn split(&self) -> Option<u32> {
+        (self.route.reason == RouteReason::Split).then(|| self.route.bucket.unwrap_or(0))
+    }
+
+    /// The same unit where it stands for the others of its kind: the buckets of each release are shared out alike.
+    pub fn sampled(&self, snapshot: &Snapshot, region: Option<&str>) -> Option<Unit> {
+        let is_sampled = self.split().is_some_and(|bucket| bucket.is_multiple_of(EXPOSED_OF));
+        let unit = self.unit(snapshot, region).filter(|_| is_sampled);
+        unit.filter(|unit| (LEAST_WEIGHT..BUCKETS).contains(&unit.weight))
+    }
 }
 
 /// Why another release serves than the engine chose. The words are the gateway's.

@@ -17,7 +17,7 @@ use crate::choice::{Choice, Decided, Diverted, Serving, choose, outgoing, upstre
 use crate::context::{Fields, Geo, Subject};
 use crate::door::refuse;
 use crate::held::current;
-use crate::ledger::{Outcome, Unit};
+use crate::ledger::{Exchange, Outcome};
 use crate::platform::{self, now_ms};
 use crate::proxy::{self, Fault};
 use crate::sealed::Opened;
@@ -43,6 +43,7 @@ struct Made {
 
 /// Answers a request that is not for the Worker itself.
 pub(crate) async fn forward(request: &Request, env: &Env, ctx: &Context) -> Result<Response> {
+    let began_ms = now_ms();
     reports::open(env);
     let settings = settings(env);
     let subject = subject(request, &settings);
@@ -60,8 +61,17 @@ pub(crate) async fn forward(request: &Request, env: &Env, ctx: &Context) -> Resu
         return platform::answer(answer.status, fields.chain([("x-request-id", &*made.request_id)]), &answer.body);
     }
     let choice = choose(&opened, &subject, &made.unit, now_ms());
-    let call =
-        Call { env, request, settings: &settings, subject: &subject, made: &made, opened: &opened, choice: &choice };
+    reports::came(&opened, choice.sampled(&opened.snapshot, settings.region.as_deref()));
+    let call = Call {
+        env,
+        request,
+        settings: &settings,
+        subject: &subject,
+        made: &made,
+        opened: &opened,
+        choice: &choice,
+        began_ms,
+    };
     let answer = call.run().await;
     reports::decided(env, ctx, &opened.snapshot, &choice.flags);
     answer
@@ -104,6 +114,7 @@ struct Call<'a> {
     made: &'a Made,
     opened: &'a Opened,
     choice: &'a Choice,
+    began_ms: i64,
 }
 
 /// How an attempt ended, when not with an answer to pass on.
@@ -117,7 +128,9 @@ impl Call<'_> {
     async fn run(&self) -> Result<Response> {
         let mut serving = self.first();
         loop {
-            let failed = match self.at(serving).await {
+            let asked = self.at(serving).await;
+            self.tell(serving, &asked);
+            let failed = match asked {
                 Ok(answer) => return proxy::dress(&answer, &self.made.request_id, Some(self.decided(serving))),
                 Err(failed) => failed,
             };
@@ -195,7 +208,7 @@ impl Call<'_> {
             Err(Fault::Timeout) => Outcome::Failed(Failure::Timeout),
             Err(Fault::Transport(_)) => Outcome::Failed(Failure::Transport),
         };
-        self.record(serving, outcome);
+        self.trip(serving, outcome);
         match sent {
             Ok(answer) if answer.status() >= 500 && self.is_candidate(serving.slot) && self.shields() => {
                 Err(Failed::Status(answer))
@@ -214,21 +227,37 @@ impl Call<'_> {
         total.map_or(read, |total| read.min(Duration::from_millis(total.into())))
     }
 
-    fn record(&self, serving: Serving, outcome: Outcome) {
+    /// Counts how a release fared with this request, however many of its upstreams were asked.
+    fn tell(&self, serving: Serving, asked: &std::result::Result<Response, Failed>) {
         let snapshot = self.snapshot();
-        let is_candidate = self.is_candidate(serving.slot);
-        let id = &snapshot.release(serving.release).id;
-        let hash = self.choice.reported_unit.filter(|_| serving.diverted.is_none());
-        let weight = || snapshot.traffic().weight_in(self.settings.region.as_deref());
-        reports::exchange(id.as_str(), outcome, hash.map(|hash| Unit { hash, is_candidate, weight: weight() }));
-        if is_candidate {
-            let outcome =
-                if outcome.failure().is_some() { breaker::Outcome::Failure } else { breaker::Outcome::Success };
-            if let Some(breaker::Transition::Opened { for_ms }) =
-                self.breaker(serving, |machine| machine.record(outcome, clock()))
-            {
-                console_log!("release {} failed too often here: the active one serves for {for_ms} ms", id.as_str());
-            }
+        let outcome = match asked {
+            Ok(answer) | Err(Failed::Status(answer)) => Outcome::Status(answer.status()),
+            Err(Failed::Fault(Fault::Timeout)) => Outcome::Failed(Failure::Timeout),
+            Err(Failed::Fault(Fault::Transport(_))) => Outcome::Failed(Failure::Transport),
+        };
+        let is_hidden = asked.is_err() && self.instead(serving).is_some();
+        // Whom another release serves than was chosen says nothing about either.
+        let chosen = Some(self.choice).filter(|_| serving.diverted.is_none());
+        reports::exchange(&Exchange {
+            release: snapshot.release(serving.release).id.as_str(),
+            outcome,
+            elapsed_ms: (!is_hidden).then(|| u64::try_from(now_ms() - self.began_ms).unwrap_or(0)),
+            bucket: chosen.and_then(Choice::split),
+            unit: chosen.and_then(|choice| choice.unit(snapshot, self.settings.region.as_deref())),
+        });
+    }
+
+    /// Tells the candidate's breaker how an attempt ended.
+    fn trip(&self, serving: Serving, outcome: Outcome) {
+        if !self.is_candidate(serving.slot) {
+            return;
+        }
+        let id = &self.snapshot().release(serving.release).id;
+        let outcome = if outcome.failure().is_some() { breaker::Outcome::Failure } else { breaker::Outcome::Success };
+        if let Some(breaker::Transition::Opened { for_ms }) =
+            self.breaker(serving, |machine| machine.record(outcome, clock()))
+        {
+            console_log!("release {} failed too often here: the active one serves for {for_ms} ms", id.as_str());
         }
     }
 

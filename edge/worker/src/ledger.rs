@@ -4,10 +4,11 @@
 //! answered, so that the control plane takes it once. What an isolate counted and never sent dies with it: at most what came
 //! in the last [`REPORT_MS`].
 
-use std::collections::HashSet;
-
-use admin_api::edge::{EnvironmentReport, Failure, FirstBad, FlagReport, MOST_FIRST_BAD, ReleaseReport, Report, Scope};
+use admin_api::edge::{EnvironmentReport, Failure, FlagReport, ReleaseReport, Report, Scope, SplitCount};
 use edge_engine::{FlagOutcome, Snapshot};
+
+pub use crate::board::Unit;
+use crate::board::{self, Board};
 
 /// Milliseconds between two reports.
 pub const REPORT_MS: i64 = 10_000;
@@ -15,8 +16,6 @@ pub const REPORT_MS: i64 = 10_000;
 pub const BAD_MS: i64 = 2000;
 /// Reports that wait for a control plane that does not answer; the oldest is given up.
 const MOST_WAITING: usize = 30;
-/// Units that are remembered as told; then some are told again, which changes nothing.
-const MOST_REMEMBERED: usize = 10_000;
 
 /// How a request at a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +35,29 @@ impl Outcome {
             Self::Failed(failure) => Some(failure),
         }
     }
+
+    /// What a unit met: a failure, or an answer that is a criterion of its own.
+    fn observed(self) -> Option<Failure> {
+        match self {
+            Self::Status(400..=499) => Some(Failure::ClientError),
+            outcome => outcome.failure(),
+        }
+    }
 }
 
-/// A unit whose release was chosen by its hash.
+/// How a release fared with a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Unit {
-    /// Its name in reports.
-    pub hash: u64,
-    /// Whether the candidate was chosen.
-    pub is_candidate: bool,
-    /// The candidate's configured share, in millionths.
-    pub weight: u32,
+pub struct Exchange<'a> {
+    /// Which one.
+    pub release: &'a str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Milliseconds until the client's answer; none when another release gave it.
+    pub elapsed_ms: Option<u64>,
+    /// The bucket by which the hash sent it here, if it did.
+    pub bucket: Option<u32>,
+    /// Whose it was, when that says something about a release that is being judged.
+    pub unit: Option<Unit>,
 }
 
 /// The counters of an isolate.
@@ -62,9 +73,9 @@ pub struct Ledger {
     lost: u64,
     releases: Vec<ReleaseReport>,
     flags: Vec<FlagReport>,
-    bad: Vec<FirstBad>,
-    /// Units with the release that failed them, both hashed.
-    told: HashSet<u64, Plain>,
+    /// Names the snapshot that the board follows.
+    version: String,
+    board: Board,
     waiting: Vec<(Report, u64)>,
 }
 
@@ -82,47 +93,45 @@ impl Ledger {
             lost: 0,
             releases: Vec::new(),
             flags: Vec::new(),
-            bad: Vec::new(),
-            told: HashSet::default(),
+            version: String::new(),
+            board: Board::default(),
             waiting: Vec::new(),
         }
     }
 
+    /// Requests are decided by the snapshot that is called so; with its active release and its salt, if it is another one.
+    pub fn follow<'s>(&mut self, version: &str, snapshot: &'s Snapshot, salt: &str) {
+        if self.version != version {
+            version.clone_into(&mut self.version);
+            let traffic = snapshot.traffic();
+            let active: Option<&'s str> =
+                traffic.release(traffic.active()).map(|release| snapshot.release(release).id.as_str());
+            self.board.follow(active.unwrap_or_default(), salt, traffic.splits());
+        }
+    }
+
+    /// The hash sent a unit of the sample to a release.
+    pub fn exposed(&mut self, unit: Unit) {
+        self.board.exposed(unit);
+    }
+
     /// A release was asked, and so it ended.
-    pub fn exchange(&mut self, release: &str, outcome: Outcome, unit: Option<Unit>) {
+    pub fn exchange(&mut self, exchange: &Exchange<'_>) {
+        let Exchange { release, outcome, elapsed_ms, bucket, unit } = *exchange;
+        let elapsed_us = elapsed_ms.map(|ms| ms.saturating_mul(1000));
         let at = self.releases.iter().position(|counts| counts.release == release).unwrap_or(self.releases.len());
         if at == self.releases.len() {
             self.releases.push(ReleaseReport { release: release.to_owned(), ..ReleaseReport::default() });
         }
         if let Some(counts) = self.releases.get_mut(at) {
-            counts.requests += 1;
-            match outcome {
-                Outcome::Status(400..=499) => counts.client_errors += 1,
-                Outcome::Status(500..=599) => counts.server_errors += 1,
-                Outcome::Status(_) => {}
-                Outcome::Failed(_) => counts.transport_errors += 1,
-            }
+            count(counts, outcome, elapsed_us, bucket);
         }
-        if let Some((unit, failure)) = unit.zip(outcome.failure()) {
-            self.first_bad(release, unit, failure);
+        let Some(unit) = unit else { return };
+        if let Some(failure) = outcome.observed() {
+            self.board.failed(unit, release, failure);
         }
-    }
-
-    fn first_bad(&mut self, release: &str, unit: Unit, failure: Failure) {
-        if self.told.len() >= MOST_REMEMBERED {
-            self.told.clear();
-        }
-        // The hash of the unit is as good as random; the release turns it.
-        let told = release.bytes().fold(unit.hash, |hash, byte| hash.rotate_left(5) ^ u64::from(byte));
-        if self.bad.len() < MOST_FIRST_BAD && self.told.insert(told) {
-            self.bad.push(FirstBad {
-                unit: format!("{:016x}", unit.hash),
-                release: release.to_owned(),
-                is_candidate: unit.is_candidate,
-                weight: unit.weight,
-                failure,
-                slower_than_ms: None,
-            });
+        if let Some(elapsed_us) = elapsed_us {
+            self.board.answered(unit, release, elapsed_us);
         }
     }
 
@@ -153,7 +162,7 @@ impl Ledger {
 
     /// Whether units that met failures are not told yet.
     pub fn is_urgent(&self) -> bool {
-        !self.bad.is_empty()
+        self.board.is_urgent()
     }
 
     /// The reports to send, oldest first: those that were not answered, and what was counted since.
@@ -169,19 +178,28 @@ impl Ledger {
             self.lost += self.waiting.remove(0).1;
         }
         self.sequence += 1;
+        let covers_ms = u64::try_from(now_ms - self.began_ms).unwrap_or(0);
+        let releases = std::mem::take(&mut self.releases);
+        let latency_of = |release: &str| {
+            let counts = releases.iter().find(|counts| counts.release == release)?;
+            <[u64; board::BUCKETS]>::try_from(counts.latency.as_slice()).ok()
+        };
+        self.board.learn(latency_of, covers_ms);
+        let (first_bad, exposed) = self.board.take();
         let environment = EnvironmentReport {
             scope: self.scope.clone(),
             fallbacks: std::mem::take(&mut self.fallbacks),
-            releases: std::mem::take(&mut self.releases),
+            releases,
             flags: std::mem::take(&mut self.flags),
-            first_bad: std::mem::take(&mut self.bad),
+            first_bad,
+            exposed,
             ..EnvironmentReport::default()
         };
         let report = Report {
             edge: self.edge.clone(),
             boot: self.boot.clone(),
             sequence: self.sequence,
-            covers_ms: u64::try_from(now_ms - self.began_ms).unwrap_or(0),
+            covers_ms,
             lost: std::mem::take(&mut self.lost),
             environments: vec![environment],
         };
@@ -196,25 +214,27 @@ impl Ledger {
     }
 }
 
-/// Takes what is hashed already as it is.
-type Plain = std::hash::BuildHasherDefault<Same>;
-
-#[derive(Debug, Default)]
-struct Same(u64);
-
-impl std::hash::Hasher for Same {
-    fn finish(&self) -> u64 {
-        self.0
+fn count(counts: &mut ReleaseReport, outcome: Outcome, elapsed_us: Option<u64>, bucket: Option<u32>) {
+    counts.requests += 1;
+    match outcome {
+        Outcome::Status(400..=499) => counts.client_errors += 1,
+        Outcome::Status(500..=599) => counts.server_errors += 1,
+        Outcome::Status(_) => {}
+        Outcome::Failed(_) => counts.transport_errors += 1,
     }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0 << 8 | u64::from(*byte);
+    if let Some(elapsed_us) = elapsed_us {
+        counts.latency.resize(board::BUCKETS, 0);
+        if let Some(count) = counts.latency.get_mut(board::bucket(elapsed_us)) {
+            *count += 1;
         }
+        counts.latency_us = counts.latency_us.saturating_add(elapsed_us);
     }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    if let Some(bucket) = bucket {
+        counts.split.resize(2, SplitCount::default());
+        if let Some(half) = counts.split.get_mut(usize::from(bucket % 2 == 1)) {
+            half.requests += 1;
+            half.failed += u64::from(outcome.failure().is_some());
+        }
     }
 }
 
@@ -233,7 +253,7 @@ mod tests {
 
     fn count(ledger: &mut Ledger, outcome: Outcome, unit: Option<Unit>) {
         ledger.requests += 1;
-        ledger.exchange("web-2", outcome, unit);
+        ledger.exchange(&Exchange { release: "web-2", outcome, elapsed_ms: Some(3), bucket: Some(5), unit });
     }
 
     #[test]
@@ -248,6 +268,9 @@ mod tests {
         let release = &report.environments[0].releases[0];
         let counts = (release.requests, release.client_errors, release.server_errors, release.transport_errors);
         assert_eq!(counts, (5, 1, 1, 1));
+        assert_eq!((release.latency[2], release.latency.len(), release.latency_us), (5, 18, 15_000));
+        let half = |requests, failed| SplitCount { requests, failed };
+        assert_eq!(release.split, [half(0, 0), half(5, 2)], "all in odd buckets");
         assert_eq!(ledger.accepted(1), 5);
         assert_eq!(ledger.take(3000).count(), 0, "nothing happened since");
     }
@@ -277,6 +300,21 @@ mod tests {
         let told: Vec<_> = report.environments[0].first_bad.iter().map(|bad| (&*bad.unit, bad.failure)).collect();
         assert_eq!(told, [("0000000000000007", Failure::Status), ("0000000000000009", Failure::Transport)]);
         assert!(!ledger.is_urgent());
+    }
+
+    #[test]
+    fn what_another_release_answered_has_no_latency_here_and_what_nobody_split_no_half() {
+        let mut ledger = ledger();
+        ledger.requests = 1;
+        let outcome = Outcome::Status(503);
+        ledger.exchange(&Exchange { release: "web-2", outcome, elapsed_ms: None, bucket: None, unit: Some(bad(7)) });
+        ledger.exposed(bad(16));
+        let report = ledger.take(10).next().unwrap();
+        let environment = &report.environments[0];
+        let release = &environment.releases[0];
+        assert_eq!((release.requests, release.server_errors), (1, 1));
+        assert!(release.latency.is_empty() && release.split.is_empty() && release.latency_us == 0);
+        assert_eq!((environment.first_bad.len(), &*environment.exposed[0].unit), (1, "0000000000000010"));
     }
 
     #[test]

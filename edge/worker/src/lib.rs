@@ -6,6 +6,7 @@
 //! Invariant: no request, no snapshot and no failing binding panics.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod board;
 pub mod choice;
 pub mod context;
 pub mod fresh;

@@ -10,8 +10,9 @@ use admin_api::edge::REPORTS;
 use edge_engine::{FlagOutcome, Snapshot};
 use worker::{Context, Delay, Env, Result, console_error};
 
-use crate::ledger::{BAD_MS, Ledger, Outcome, REPORT_MS, Unit};
+use crate::ledger::{BAD_MS, Exchange, Ledger, REPORT_MS, Unit};
 use crate::platform::{self, now_ms, within};
+use crate::sealed::Opened;
 use crate::settings::settings;
 
 /// How long a report may take.
@@ -43,9 +44,19 @@ pub(crate) fn open(env: &Env) -> bool {
     })
 }
 
+/// Requests are decided by this snapshot; `sampled` is a unit that comes now and stands for others.
+pub(crate) fn came(opened: &Opened, sampled: Option<Unit>) {
+    with_ledger(|ledger| {
+        ledger.follow(&opened.version, &opened.snapshot, &opened.salt);
+        if let Some(unit) = sampled {
+            ledger.exposed(unit);
+        }
+    });
+}
+
 /// A release was asked.
-pub(crate) fn exchange(release: &str, outcome: Outcome, unit: Option<Unit>) {
-    with_ledger(|ledger| ledger.exchange(release, outcome, unit));
+pub(crate) fn exchange(exchange: &Exchange<'_>) {
+    with_ledger(|ledger| ledger.exchange(exchange));
 }
 
 /// A request was decided and answered.

@@ -134,14 +134,23 @@ pub struct Opened {
     pub tokens: Tokens,
     /// The flags that browsers may see.
     pub visible: Vec<FlagIndex>,
+    /// By what units are named in reports.
+    pub salt: String,
     /// One for each unit source.
     reporters: Vec<Bucketer>,
 }
 
 impl Opened {
-    /// What the unit of a request is called in reports, when its hash chose the release.
+    /// What the unit of a request is called in reports, when that says something about a release that is being judged: its
+    /// hash chose the release, or everybody is at the new one and the one of before is kept ready.
     pub fn reported_unit(&self, route: &Route, values: &[Value<'_>]) -> Option<u64> {
-        if route.reason != RouteReason::Split {
+        let traffic = self.snapshot.traffic();
+        let is_judged = match route.reason {
+            RouteReason::Split => true,
+            RouteReason::Active => traffic.release(traffic.active().other()).is_some(),
+            _ => false,
+        };
+        if !is_judged {
             return None;
         }
         let index = usize::from(route.unit?.0);
@@ -190,6 +199,7 @@ pub fn open(verified: Verified<'_>, trust: &Trust, panic: Option<&PanicOverride>
         version: version(head.number, line),
         tokens: Tokens::new(&head.ofrep),
         visible: edge_ofrep::visible(&snapshot),
+        salt,
         snapshot,
         digest,
     })

@@ -1,5 +1,6 @@
 //! `bascule verdict`: the statistics that judge a candidate, on made-up traffic and on reports that were kept.
 
+mod calibration;
 mod judge;
 mod replay;
 mod simulate;
@@ -10,7 +11,8 @@ const EXAMPLES: &str = "\
 Examples:
   bascule verdict simulate --rate 3 --weight 5 --base 0.1 --candidate 1
   bascule verdict judge < reports.jsonl
-  bascule verdict replay -e production";
+  bascule verdict replay -e production
+  bascule verdict calibration -e production";
 
 /// Simulate, or judge.
 #[derive(Debug, clap::Subcommand)]
@@ -22,6 +24,8 @@ pub(super) enum Verb {
     Judge(judge::Args),
     /// Compute the decisions of a rollout again, from the reports that the control plane kept.
     Replay(replay::Args),
+    /// Show how often stable, judged against itself beside every rollout, raised a false alarm.
+    Calibration(calibration::Args),
 }
 
 pub(super) fn run(verb: &Verb) -> Outcome {
@@ -29,6 +33,7 @@ pub(super) fn run(verb: &Verb) -> Outcome {
         Verb::Simulate(args) => simulate::run(args),
         Verb::Judge(args) => judge::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Calibration(args) => calibration::run(args),
     }
 }
 

@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 74] = [
+const MAY: [(&str, &str); 75] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -76,6 +76,7 @@ const MAY: [(&str, &str); 74] = [
     ("promoteRollout", "1111 3 33.. .. 333"),
     ("abortRollout", "1111 3 33.. .. 333"),
     ("retryRollout", "1111 3 33.. .. 333"),
+    ("getCalibration", "1111 3 .... .. 333"),
     ("takeAlerts", "1111 3 33.. .. 333"),
     ("takeInfrastructureUse", "1111 3 3... .. 333"),
     // What an app's back end holds.

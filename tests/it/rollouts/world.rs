@@ -10,7 +10,7 @@ use admin::service::rollouts::drive::Driver;
 use admin::service::{Actor, Control, Intent, ServiceError};
 use admin::signing::Signer;
 use admin::store::{Location, Store};
-use admin_api::edge::{self, EnvironmentReport, Failure, FirstBad, ReleaseReport, Report};
+use admin_api::edge::{self, EnvironmentReport, Failure, FirstBad, ReleaseReport, Report, SplitCount};
 use admin_api::rollouts::{Rollout, StartRollout};
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) now: i64,
     sequence: u64,
     served: [u64; 2],
+    /// Requests of four broken clients at stable in each report; they fail, and their buckets are even.
+    pub(super) noise: u64,
 }
 
 pub(super) fn person(name: &str) -> Actor {
@@ -61,8 +63,17 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = Arc::new(runtime.expect("threads"));
         let (driver, now) = (Driver::default(), BEGIN);
-        let mut world =
-            Self { location, _folder: folder, runtime, control: None, driver, now, sequence: 0, served: [0; 2] };
+        let mut world = Self {
+            location,
+            _folder: folder,
+            runtime,
+            control: None,
+            driver,
+            now,
+            sequence: 0,
+            served: [0; 2],
+            noise: 0,
+        };
         world.open();
         world.furnish();
         world
@@ -158,16 +169,22 @@ impl World {
             self.served[index] += requests;
             let failed = |count: u64| count.checked_div(one_in).unwrap_or(0);
             let (from, to) = (failed(before), failed(before + requests));
+            let noise = if index == 1 { self.noise } else { 0 };
+            let even = (from..to).filter(|n| n % 2 == 0).count() as u64;
+            let half = |requests, failed| SplitCount { requests, failed };
+            let halves = [half(requests / 2 + noise, even + noise), half(requests - requests / 2, to - from - even)];
             releases.push(ReleaseReport {
                 release: release.into(),
-                requests,
-                server_errors: to - from,
+                requests: requests + noise,
+                server_errors: to - from + noise,
+                split: if state == "keepingWarm" || requests == 0 { Vec::new() } else { halves.to_vec() },
                 ..ReleaseReport::default()
             });
             // Each failure is of another visitor.
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
             let weight = if state == "keepingWarm" { 0 } else { (weight * 10_000.0) as u32 };
-            first_bad.extend((from..to).map(|n| FirstBad {
+            let broken = (0..noise.min(4)).map(|n| 0xffff_0000 + n);
+            first_bad.extend((from..to).chain(broken).map(|n| FirstBad {
                 unit: format!("{index:08x}{n:08x}"),
                 release: release.into(),
                 is_candidate: release == "web-2" && weight > 0,

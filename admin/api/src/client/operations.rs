@@ -13,6 +13,7 @@ use crate::answers::{
     AuditEntry, AuditVerdict, CopyRequest, Edge, Outcome, PanicOverrideAnswer, PanicOverrideRequest, Republish,
     RollbackAnswer, RollbackRequest, Snapshot, SnapshotDiff, SnapshotHead, SnapshotRef, StaleFlag,
 };
+use crate::calibration::Calibration;
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
 };
@@ -367,6 +368,11 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let path = of_environment(app, environment, &["rollout-templates", template]);
         self.send(change.on(Call::v1(Method::DELETE, &path))).await
+    }
+
+    /// `getCalibration`: how often stable, judged against itself, raised a false alarm.
+    pub async fn get_calibration(&self, app: &str, environment: &str) -> Result<Reply<Calibration>, ClientError> {
+        self.ask(get(&of_environment(app, environment, &["calibration"]))).await
     }
 
     /// `getRolloutReports`: a part of what a rollout was judged by.

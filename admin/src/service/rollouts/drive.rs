@@ -10,7 +10,7 @@ use admin_api::edge::Scope;
 use rollout::{By, Event, Grounds, Ms, Phase, Place};
 use verdict::{Evidence, Names, Progress};
 
-use super::evidence::{count, is_judged, rebuilt};
+use super::evidence::{Weighed, count, is_judged, rebuilt};
 use super::signals;
 use super::verify::{Seen, verify};
 use super::{Author, Rollout, ms};
@@ -38,7 +38,7 @@ struct Known {
     transitions: i64,
     /// When it was counted last.
     at: Ms,
-    evidence: Evidence,
+    weighed: Weighed,
 }
 
 /// What is under way after a look.
@@ -93,8 +93,8 @@ impl Control {
         let known =
             driver.known.remove(&id).filter(|known| (known.counted, known.transitions) == (counted, transitions));
         // Adding up a long rollout anew takes its time, and nobody should wait for it with a write.
-        let mut evidence = match known {
-            Some(known) => known.evidence,
+        let mut weighed = match known {
+            Some(known) => known.weighed,
             None => rebuilt(&mut view, &rollout).await?,
         };
         drop(view);
@@ -107,22 +107,23 @@ impl Control {
         let next = rollout.row.counted + 1;
         let group = tx.batches(rollout.row.id, next, next).await?;
         if !group.is_empty() {
-            count(&mut evidence, &group)?;
+            count(&mut weighed, &group)?;
             rollout.row.counted = next;
         }
-        let judged =
-            is_judged(&rollout.state.phase).then(|| Event::Judged { grounds: grounds(&evidence, &rollout, now) });
+        rollout.state.calibration = weighed.calibration.running();
+        let judged = is_judged(&rollout.state.phase)
+            .then(|| Event::Judged { grounds: grounds(&weighed.evidence, &rollout, now) });
         for event in judged.into_iter().chain(events).chain([Event::Tick]) {
             // What may not happen now has been overtaken by what happened before it.
             if rollout.on(event, now) == Ok(true) {
-                evidence.begin_step();
+                weighed.evidence.begin_step();
             }
         }
         let actor = Actor::system(&format!("rollout-{}", rollout.row.id));
         let author = Author { actor: &actor, operation: OPERATION, reason: String::new() };
         let rollout = self.write_rollout(tx, rollout, &author).await?;
         let RolloutRow { id, counted, transitions, .. } = rollout.row;
-        driver.known.insert(id, Known { counted, transitions, at: now, evidence });
+        driver.known.insert(id, Known { counted, transitions, at: now, weighed });
         Ok(rollout.state.phase.is_taking_back())
     }
 

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use admin_api::edge::{EnvironmentReport, Report, Scope};
 use rollout::{Ms, Phase, Place, State};
-use verdict::{Added, Batch, Event, Evidence, MOST_WINDOWS, Measured};
+use verdict::{Added, Batch, Calibration, Event, Evidence, MOST_WINDOWS, Measured};
 
 use self::batch::Context;
+use super::calibration::{self, STRATUM};
 use super::{Rollout, ms};
 use crate::edges::Hub;
 use crate::service::ServiceError;
@@ -66,9 +67,18 @@ impl Gathered {
             let Some(index) = self.index(&environment.scope) else { continue };
             let rollout = &self.rollouts[index];
             let began = ms(now).saturating_sub(report.covers_ms);
-            let Some(batch) = batch_of(environment, rollout, began) else { continue };
+            let batch = batch_of(environment, rollout, began);
+            if is_judged(&rollout.state.phase) {
+                let events = batch.as_ref().map_or(&[][..], |batch| &batch.events);
+                if let Some(batch) = calibration::batch(environment, &rollout.plan.stable, events) {
+                    merge(self.batches.entry((index, STRATUM.to_owned())).or_default(), batch);
+                }
+            }
+            let Some(batch) = batch else { continue };
             let by_region = !rollout.plan.template.waves.is_empty();
             let region = by_region.then(|| hub.region_of(&report.edge, &report.boot)).flatten();
+            // An edge may call its region what it likes; waves have other names.
+            let region = region.filter(|region| region != STRATUM);
             let stratum = region.unwrap_or_else(|| EVERYWHERE.to_owned());
             merge(self.batches.entry((index, stratum)).or_default(), batch);
         }
@@ -146,10 +156,22 @@ fn read(row: &BatchRow) -> Result<Batch, ServiceError> {
     })
 }
 
+/// What was counted of a rollout.
+#[derive(Debug)]
+pub(super) struct Weighed {
+    /// The candidate against stable.
+    pub(super) evidence: Evidence,
+    /// Stable against itself.
+    pub(super) calibration: Calibration,
+}
+
 /// Adds a group, as it was stored.
-pub(super) fn count(evidence: &mut Evidence, rows: &[BatchRow]) -> Result<(), ServiceError> {
+pub(super) fn count(weighed: &mut Weighed, rows: &[BatchRow]) -> Result<(), ServiceError> {
     for row in rows {
-        if let Added::Refused(refusal) = evidence.add(&read(row)?) {
+        let batch = read(row)?;
+        let is_real = row.stratum != STRATUM;
+        let added = if is_real { weighed.evidence.add(&batch) } else { weighed.calibration.observe(&batch) };
+        if let Added::Refused(refusal) = added {
             tracing::warn!(rollout = row.rollout, group = row.sequence, error = %refusal, "a report does not count");
         }
     }
@@ -157,9 +179,11 @@ pub(super) fn count(evidence: &mut Evidence, rows: &[BatchRow]) -> Result<(), Se
 }
 
 /// The evidence of everything that was counted, in the order in which it was.
-pub(crate) async fn rebuilt(view: &mut View, rollout: &Rollout) -> Result<Evidence, ServiceError> {
+pub(super) async fn rebuilt(view: &mut View, rollout: &Rollout) -> Result<Weighed, ServiceError> {
+    let policy = &rollout.plan.template.verdict;
     let unsound = |error: verdict::PolicyError| ServiceError::Corrupt { detail: error.to_string() };
-    let mut evidence = Evidence::new(rollout.plan.template.verdict.clone()).map_err(unsound)?;
+    let evidence = Evidence::new(policy.clone()).map_err(unsound)?;
+    let mut weighed = Weighed { evidence, calibration: calibration::begin(policy)? };
     let steps = begun_steps(view, &rollout.row).await?;
     let mut steps = steps.into_iter().peekable();
     let mut from = 1;
@@ -168,16 +192,16 @@ pub(crate) async fn rebuilt(view: &mut View, rollout: &Rollout) -> Result<Eviden
         let rows = view.batches(rollout.row.id, from, to).await?;
         for group in rows.chunk_by(|one, other| one.sequence == other.sequence) {
             while steps.next_if(|counted| group.first().is_some_and(|row| *counted < row.sequence)).is_some() {
-                evidence.begin_step();
+                weighed.evidence.begin_step();
             }
-            count(&mut evidence, group)?;
+            count(&mut weighed, group)?;
         }
         from = to + 1;
     }
     if steps.next().is_some() {
-        evidence.begin_step();
+        weighed.evidence.begin_step();
     }
-    Ok(evidence)
+    Ok(weighed)
 }
 
 /// After how many groups the evidence for promotion began anew.

@@ -7,6 +7,7 @@ use rollout::{By, Grounds, Phase, Place};
 use serde_json::Value;
 use verdict::{FULL_WEIGHT, Tally};
 
+use super::calibration::STRATUM;
 use super::{Rollout, stamp};
 use crate::ids;
 use crate::metrics::releases::RolloutNow;
@@ -61,13 +62,14 @@ impl Control {
         let to = after.saturating_add(MOST_GROUPS).min(row.counted);
         let rows = tx.batches(id, after.saturating_add(1), to).await?;
         let groups = rows.chunk_by(|one, other| one.sequence == other.sequence).map(|rows| {
-            let batches = rows.iter().map(|row| {
-                serde_json::from_str(&row.document).map_err(|error| ServiceError::Corrupt {
+            let (mut batches, mut calibration) = (Vec::new(), Vec::new());
+            for row in rows {
+                let batch = serde_json::from_str(&row.document).map_err(|error| ServiceError::Corrupt {
                     detail: format!("group {} of rollout {id}: {error}", row.sequence),
-                })
-            });
-            let batches = batches.collect::<Result<_, _>>()?;
-            Ok(RolloutGroup { sequence: rows.first().map_or(0, |row| row.sequence), batches })
+                })?;
+                if row.stratum == STRATUM { calibration.push(batch) } else { batches.push(batch) }
+            }
+            Ok(RolloutGroup { sequence: rows.first().map_or(0, |row| row.sequence), batches, calibration })
         });
         let groups = groups.collect::<Result<_, ServiceError>>()?;
         Ok(RolloutReports { groups, next: (to < row.counted).then_some(to) })
@@ -85,6 +87,7 @@ pub(super) fn shown(rollout: &Rollout, transitions: &[TransitionRow]) -> Shown {
     Shown {
         head: head(rollout),
         dry_run: rollout.row.id == 0,
+        overruled: rollout.plan.overruled.clone(),
         evidence: rollout.state.latest.as_ref().map(evidence),
         plan: serde_json::to_value(&rollout.plan.template).unwrap_or_default(),
         transitions: transitions.iter().map(transition).collect(),

@@ -2,8 +2,8 @@
 
 use crate::simulate::{Checks, Noisy, Outage, Random, Rule, Scenario, Slice, Step, Summary, Traffic, run};
 use crate::{
-    Arm, Batch, Calibration, Counts, Errors, Event, Evidence, Exposure, HoldReason, Level, Measure, Measured, Policy,
-    Progress, Verdict, fake_arm,
+    Arm, Batch, Calibration, Counts, EpochAlarms, Errors, Event, Evidence, Exposure, HoldReason, Level, Measure,
+    Measured, Policy, Progress, Verdict, fake_arm,
 };
 
 fn rule(level: Level) -> Rule {
@@ -86,7 +86,9 @@ fn a_common_outage_rolls_nothing_back() {
 #[test]
 fn the_a_a_reports_the_rate_of_false_alarms_and_that_requests_are_not_independent() {
     let mut calibration = Calibration::new(&Policy::default(), 90).unwrap();
+    assert_eq!(calibration.running(), EpochAlarms::default(), "there is nothing to judge yet");
     let scenario = Scenario { seconds: 900, ..with_noise(10, 4) };
+    let mut running = [0, 0];
     for epoch in 0..120 {
         let mut traffic = Traffic::new(&scenario, Random::new(epoch));
         let mut slice = Slice::default();
@@ -110,9 +112,15 @@ fn the_a_a_reports_the_rate_of_false_alarms_and_that_requests_are_not_independen
             };
             calibration.observe(&batch);
         }
+        let EpochAlarms { units, requests } = calibration.running();
+        running = [(0, units), (1, requests)].map(|(level, alarm)| running[level] + u64::from(alarm == Some(true)));
     }
     let report = calibration.report();
     assert_eq!(report.units.epochs, 119);
+    // The last epoch is not over.
+    for (running, over) in running.into_iter().zip([report.units.alarms, report.requests.alarms]) {
+        assert!((over..=over + 1).contains(&running), "{running} {over}");
+    }
     assert!(report.units.alarms <= 3 && report.units.rate.low <= report.alpha, "{report:?}");
     assert!(report.requests_are_unsafe && report.requests.alarms > 10, "{report:?}");
 }

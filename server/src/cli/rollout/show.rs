@@ -12,7 +12,9 @@ pub(super) fn status(rollout: &Rollout) -> String {
     let hurt = (hurt > 0).then(|| format!("visitors hurt by the candidate so far: {}", verdict::grouped(hurt)));
     let last = rollout.transitions.last().map(sentence);
     let deadline = rollout.head.deadline.iter().map(|at| format!("by itself at the latest at {}", clean(at)));
-    lines([line(&rollout.head)].into_iter().chain(known).chain(hurt).chain(last).chain(deadline))
+    let overruled = rollout.overruled.iter().map(|why| clean(why));
+    let first = [line(&rollout.head)].into_iter().chain(overruled);
+    lines(first.chain(known).chain(hurt).chain(last).chain(deadline))
 }
 
 /// With everything that was decided.
@@ -67,8 +69,9 @@ pub(super) fn plan(rollout: &Rollout) -> String {
     let (warm, maximum) = (span(&rollout.plan["keepWarmMs"]), span(&rollout.plan["maximumMs"]));
     let rest =
         format!("without a result: {inconclusive}; {stable} is kept ready for {warm}; {maximum} in all at most\n");
-    format!("{}\n{}{}", Paint::stdout().strong(&clean(&head)), table.text(Paint::stdout()), clean(&rest).trim_end())
-        + "\n"
+    let overruled = rollout.overruled.as_ref().map_or_else(String::new, |why| format!("\n{}", clean(why)));
+    let (head, rest) = (Paint::stdout().strong(&clean(&head)), clean(&rest));
+    format!("{head}\n{}{}{overruled}\n", table.text(Paint::stdout()), rest.trim_end())
 }
 
 pub(super) fn list(rollouts: &[RolloutHead]) -> String {

@@ -78,6 +78,8 @@ fn a_rollout_is_started_watched_and_computed_again() {
     let again = json(&plane, ["verdict", "replay", "-e", "production"]);
     let decisions = again["decisions"].as_array().cloned().expect("decisions");
     assert!(!decisions.is_empty() && decisions.iter().all(|decision| decision["same"] == true), "{again}");
+    let known = json(&plane, ["verdict", "calibration", "-e", "production"]);
+    assert_eq!((&known["alpha"], &known["requestsAreUnsafe"]), (&json!(0.01), &json!(false)), "{known}");
     let retried = json(&plane, ["rollout", "retry", "-e", "production"]);
     assert_eq!((&retried["id"], &retried["state"]), (&json!(2), &json!("step")));
     assert!(done(&plane, ["rollout", "abort", "-e", "production", "--yes"]).contains("rollingBack"));
