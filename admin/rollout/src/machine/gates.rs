@@ -11,10 +11,8 @@ impl State {
     /// The gates to ask now, besides those that were asked before. Confirmations come last: when nothing else is missing.
     #[must_use]
     pub fn asks<'p>(&self, plan: &'p Plan, now: Ms) -> Vec<&'p str> {
-        let stay = match &self.phase {
-            Phase::Starting(stay) | Phase::Step(stay) | Phase::Baking(stay) | Phase::Held { stay, .. } => stay,
-            _ => return Vec::new(),
-        };
+        let asked = matches!(self.phase, Phase::Starting(_) | Phase::Step(_) | Phase::Baking(_) | Phase::Held { .. });
+        let Some(stay) = self.phase.stay().filter(|_| asked) else { return Vec::new() };
         let is_missing = |gate: &&'p str| !stay.passed.iter().any(|passed| passed == gate);
         let [first, second, last] = plan.hooks.at(stay.place, plan.after(stay.place));
         let names = |hooks: &'p [String]| hooks.iter().map(String::as_str);
