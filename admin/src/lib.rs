@@ -6,10 +6,12 @@
 pub mod edges;
 pub mod http;
 pub mod ids;
+pub mod integrations;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod outbound;
 pub mod principal;
 pub mod serve;
 pub mod service;

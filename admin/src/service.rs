@@ -61,7 +61,9 @@ pub struct Control {
     /// What edges counted and is not stored yet.
     pub reports: reports::Reports,
     /// Tells the driver of rollouts that there is something to do.
-    pub wake: tokio::sync::Notify,
+    pub wake: Arc<tokio::sync::Notify>,
+    /// Who is asked about a candidate, and what they said.
+    pub gates: rollouts::gates::Gates,
     apps: Mutex<HashMap<String, Arc<Cached>>>,
 }
 
@@ -96,9 +98,16 @@ impl Control {
             hub,
             tokens: tokens::Tokens::default(),
             reports: reports::Reports::default(),
-            wake: tokio::sync::Notify::new(),
+            wake: Arc::default(),
+            gates: rollouts::gates::Gates::default(),
             apps: Mutex::default(),
         }
+    }
+
+    /// With the gates and hooks of its operator.
+    #[must_use]
+    pub fn with_gates(self, gates: rollouts::gates::Gates) -> Self {
+        Self { gates, ..self }
     }
 
     /// The app as it is now; one that does not exist is empty.

@@ -6,6 +6,8 @@
 
 pub mod drive;
 pub(crate) mod evidence;
+pub mod gates;
+pub(crate) mod preview;
 pub mod show;
 
 use admin_api::rollouts::{Rollout as Shown, StartRollout};
@@ -196,15 +198,17 @@ impl Control {
             return Err(ServiceError::not_found("environment", environment));
         }
         let stable = stable(&cached.app, environment, release).map_err(|error| start_error(&error, environment))?;
-        let plan = Plan::new(release, stable, template);
-        check(&plan, environment)?;
+        let hooks = self.gates.plan(app, environment);
+        let plan = Plan { hooks, ..Plan::new(release, stable, template) };
+        let unknown = self.gates.unknown(app, &At::traffic(environment), "/plan", &plan.template);
+        check(&plan, environment, unknown)?;
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
         let mut rollout = Rollout::new(app, environment, plan, now);
         let machine_rollbacks = u32::try_from(before).unwrap_or(u32::MAX);
         let start = Event::Start { by: by(author.actor), machine_rollbacks };
         rollout.on(start, now).map_err(|refused| refusal(refused, &rollout))?;
         if dry_run {
-            return Ok(show::shown(&rollout, &[]));
+            return Ok(show::shown(&rollout, &[], Vec::new()));
         }
         let rollout = self.write_rollout(tx, rollout, author).await?;
         self.wake.notify_one();
@@ -283,7 +287,9 @@ impl Control {
         }
         // Where traffic is on its way back already, nothing is left to say.
         if rollout.on(Event::RollBack { by: by(actor), why: reason.to_owned() }, now).is_ok() {
+            let told = decided(&rollout);
             rollout.write(tx).await?;
+            self.gates.tell(&rollout, &told);
             self.wake.notify_one();
         }
         Ok(())
@@ -299,6 +305,7 @@ impl Control {
         let effects = std::mem::take(&mut rollout.effects);
         let begins = std::mem::take(&mut rollout.begins);
         tell(&rollout, &effects);
+        let told = decided(&rollout);
         let sentence = rollout.decided.last().map(|(transition, _)| transition.sentence.clone());
         if rollout.row.id == 0 {
             // Its id is in the audit entry.
@@ -334,6 +341,7 @@ impl Control {
         } else {
             self.finish(tx, &intent, written).await?;
         }
+        self.gates.tell(&rollout, &told);
         Ok(rollout)
     }
 
@@ -345,6 +353,11 @@ impl Control {
         let row = self.store.read().await?.rollouts(app, environment, None, 1).await?.pop();
         row.map(Rollout::read).transpose()?.ok_or_else(|| ServiceError::not_found("rollout", "current"))
     }
+}
+
+/// What is about to be written.
+fn decided(rollout: &Rollout) -> Vec<Transition> {
+    rollout.decided.iter().map(|(transition, _)| transition.clone()).collect()
 }
 
 /// What people are told goes to the log, where alerts look; the transitions keep it. What a person wrote as a reason is in no log.
@@ -402,7 +415,7 @@ fn keeps_to(own: &Templates, name: Option<&str>, environment: &str) -> Result<()
 }
 
 /// All mistakes of a plan, seen from the request.
-fn check(plan: &Plan, environment: &str) -> Result<(), ServiceError> {
+fn check(plan: &Plan, environment: &str, unknown: Vec<Fault>) -> Result<(), ServiceError> {
     let fault =
         |pointer: String, code, detail| Fault { pointer, ..Fault::whole(At::traffic(environment), code, detail) };
     let mut faults: Vec<Fault> = Vec::new();
@@ -410,6 +423,7 @@ fn check(plan: &Plan, environment: &str) -> Result<(), ServiceError> {
         let pointer = mistake.pointer.strip_prefix("/template").map(|rest| format!("/plan{rest}"));
         faults.push(fault(pointer.unwrap_or(mistake.pointer), mistake.code, mistake.detail));
     }
+    faults.extend(unknown);
     faults.extend(unavailable(&At::traffic(environment), "/plan", &plan.template));
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::Faults(faults)) }
 }
