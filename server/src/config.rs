@@ -15,6 +15,7 @@ use crate::telemetry;
 pub mod control;
 pub mod flags;
 pub mod follow;
+mod integrations;
 pub mod layers;
 pub mod secret;
 pub mod setting;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use admin::edges::workers::Worker;
+use admin::integrations::Integrations;
 use admin::limits::{Limits, Timeouts};
 use admin::serve::{Admin, Settings};
 use admin::store::Location;
@@ -39,18 +40,28 @@ impl ControlPlane {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let database = Location::Sqlite(folder.path().join("bascule.db"));
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self::start_with(folder, database, listen, (limits, timeouts), Vec::new())
+        Self::start_with(folder, database, listen, (limits, timeouts), (Vec::new(), Integrations::default()))
     }
 
     /// On any store.
     pub fn start_in(folder: tempfile::TempDir, database: Location, listen: SocketAddr) -> Self {
-        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), Vec::new())
+        let named = (Vec::new(), Integrations::default());
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
     }
 
     /// On any store, pushing to these Workers.
     pub fn start_pushing(folder: tempfile::TempDir, database: Location, workers: Vec<Worker>) -> Self {
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), workers)
+        let named = (workers, Integrations::default());
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
+    }
+
+    /// On SQLite in a new folder, calling these.
+    pub fn start_calling(integrations: Integrations) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let database = Location::Sqlite(folder.path().join("bascule.db"));
+        let (listen, named) = ("127.0.0.1:0".parse().expect("an address"), (Vec::new(), integrations));
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
     }
 
     fn start_with(
@@ -58,7 +69,7 @@ impl ControlPlane {
         database: Location,
         listen: SocketAddr,
         (limits, timeouts): (Limits, Timeouts),
-        workers: Vec<Worker>,
+        (workers, integrations): (Vec<Worker>, Integrations),
     ) -> Self {
         let root = TokenText::mint();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -73,6 +84,7 @@ impl ControlPlane {
             limits,
             timeouts,
             workers,
+            integrations,
         };
         let admin = runtime.block_on(Admin::start(settings)).expect("the control plane starts");
         let address = admin.address();

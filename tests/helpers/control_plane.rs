@@ -38,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         limits: Limits::default(),
         timeouts: Timeouts::default(),
         workers: Vec::new(),
+        integrations: admin::integrations::Integrations::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let admin = runtime.block_on(Admin::start(settings))?;

@@ -102,6 +102,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     act!("pauseRollout", "pause", "The weight stays until somebody resumes.", RolloutAction, pause),
     act!("resumeRollout", "resume", "A paused or held rollout begins its step anew.", RolloutAction, resume),
+    act!("approveRollout", "approve", "Approves the step that waits for it, and nothing else.", RolloutAction, approve),
     act!(
         "promoteRollout",
         "promote",
@@ -223,6 +224,11 @@ async fn pause(call: Call) -> Result<Reply, Failure> {
 async fn resume(call: Call) -> Result<Reply, Failure> {
     let RolloutAction { reason } = body(&call)?;
     act(&call, Act::Resume, reason).await
+}
+
+async fn approve(call: Call) -> Result<Reply, Failure> {
+    let RolloutAction { reason } = body(&call)?;
+    act(&call, Act::Approve, reason).await
 }
 
 async fn promote(call: Call) -> Result<Reply, Failure> {

@@ -106,7 +106,7 @@ mod tests {
             assert!(Secret::parse(wrong).is_none(), "{wrong}");
         }
         for length in 0..70 {
-            let bytes: Vec<u8> = (0..length).map(|byte| byte * 37).collect();
+            let bytes: Vec<u8> = (0..length).map(|byte: u8| byte.wrapping_mul(37)).collect();
             assert_eq!(decode(&encode(&bytes)), Some(bytes));
         }
     }

@@ -29,6 +29,8 @@ pub enum Act {
     Pause,
     /// It goes on.
     Resume,
+    /// What waits for an approval has it.
+    Approve,
     /// One place further, or to 100 %, or what an approver is asked for.
     Promote {
         /// To 100 %.
@@ -261,6 +263,7 @@ impl Control {
         let (operation, event) = match act {
             Act::Pause => ("pauseRollout", Event::Pause { by }),
             Act::Resume => ("resumeRollout", Event::Resume { by }),
+            Act::Approve => ("approveRollout", Event::Approve { by }),
             Act::Promote { full } => ("promoteRollout", Event::Promote { by, full }),
             Act::Abort => ("abortRollout", Event::Abort { by, why }),
         };

@@ -90,6 +90,7 @@ fn settings(config: ControlConfig) -> anyhow::Result<Settings> {
         limits: config.limits,
         timeouts: config.timeouts,
         workers: config.workers,
+        integrations: config.integrations,
     })
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use admin::edges::workers::Worker;
+use admin::integrations::Integrations;
 use admin::limits::{Limits, Timeouts};
 use admin::store::Location;
 use admin::token::TokenText;
@@ -38,6 +39,8 @@ pub struct ControlConfig {
     pub timeouts: Timeouts,
     /// Which Workers snapshots are pushed to.
     pub workers: Vec<Worker>,
+    /// Whom the control plane calls.
+    pub integrations: Integrations,
     /// How logs look.
     pub telemetry: telemetry::Settings,
     /// Every setting with its origin, for `bascule doctor`.
@@ -87,6 +90,13 @@ impl ControlConfig {
             problems.extend(found);
             Vec::new()
         });
+        let integrations = values.path("admin_integrations");
+        let integrations =
+            integrations.map_or(Ok(Integrations::default()), |path| super::integrations::integrations(&path));
+        let integrations = integrations.unwrap_or_else(|found| {
+            problems.extend(found);
+            Integrations::default()
+        });
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
@@ -102,6 +112,7 @@ impl ControlConfig {
             limits: values.limits(),
             timeouts: values.timeouts(),
             workers,
+            integrations,
             telemetry: values.telemetry(),
             warnings,
             effective,

@@ -73,6 +73,7 @@ impl Stage {
             limits: admin::limits::Limits::default(),
             timeouts: admin::limits::Timeouts::default(),
             workers: Vec::new(),
+            integrations: admin::integrations::Integrations::default(),
         })?;
         for (offset, region) in (0..).zip(REGIONS) {
             let follow = Follow { edge_id: Some(format!("gateway-{region}")), ..admin.follow()? };

@@ -1,6 +1,6 @@
 //! Rollouts in words.
 
-use admin_api::rollouts::{Rollout, RolloutEvidence, RolloutHead, RolloutTransition};
+use admin_api::rollouts::{Rollout, RolloutEvidence, RolloutGate, RolloutHead, RolloutTransition};
 use serde_json::Value;
 
 use super::super::{changes::clean, output::Paint, table::Table};
@@ -8,9 +8,17 @@ use super::super::{changes::clean, output::Paint, table::Table};
 /// Where it is, what is known, and why it is there.
 pub(super) fn status(rollout: &Rollout) -> String {
     let known = rollout.evidence.iter().map(|evidence| format!("known: {}", clean(&evidence.sentence)));
+    let gates = rollout.gates.iter().filter(|gate| gate.state != "passed").map(gate);
     let last = rollout.transitions.last().map(sentence);
     let deadline = rollout.head.deadline.iter().map(|at| format!("by itself at the latest at {}", clean(at)));
-    lines([line(&rollout.head)].into_iter().chain(known).chain(last).chain(deadline))
+    lines([line(&rollout.head)].into_iter().chain(known).chain(gates).chain(last).chain(deadline))
+}
+
+/// A gate that is waited for, and what it said last.
+fn gate(gate: &RolloutGate) -> String {
+    let detail = gate.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+    let failed = gate.failed_checks.map_or_else(String::new, |failed| format!(", {failed} failed checks"));
+    clean(&format!("gate {} is {}, asked {} times{failed}{detail}", gate.name, gate.state, gate.asked))
 }
 
 /// With everything that was decided.
