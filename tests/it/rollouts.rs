@@ -2,5 +2,6 @@
 
 mod deciding;
 mod driving;
+mod gates;
 mod killed;
 mod world;

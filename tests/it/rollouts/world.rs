@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use admin::edges::Hub;
+use admin::integrations::Integrations;
 use admin::model::{At, Edit};
+use admin::outbound::Outbound;
 use admin::principal::{Principal, Role, Scope};
 use admin::service::rollouts::Act;
 use admin::service::rollouts::drive::Driver;
+use admin::service::rollouts::gates::Gates;
 use admin::service::{Actor, Control, Intent, ServiceError};
 use admin::signing::Signer;
 use admin::store::{Location, Store};
@@ -32,6 +35,7 @@ pub(super) struct Failing {
 
 pub(super) struct World {
     location: Location,
+    integrations: Integrations,
     _folder: Option<tempfile::TempDir>,
     runtime: Arc<tokio::runtime::Runtime>,
     control: Option<Control>,
@@ -50,19 +54,34 @@ pub(super) fn person(name: &str) -> Actor {
 impl World {
     pub(super) fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder))
+        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder), Integrations::default())
+    }
+
+    /// On SQLite, with whom it calls.
+    pub(super) fn calling(integrations: Integrations) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder), integrations)
     }
 
     pub(super) fn postgres() -> Self {
-        Self::on(Location::Postgres(tests::postgres::database()), None)
+        Self::on(Location::Postgres(tests::postgres::database()), None, Integrations::default())
     }
 
-    fn on(location: Location, folder: Option<tempfile::TempDir>) -> Self {
+    fn on(location: Location, folder: Option<tempfile::TempDir>, integrations: Integrations) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = Arc::new(runtime.expect("threads"));
         let (driver, now) = (Driver::default(), BEGIN);
-        let mut world =
-            Self { location, _folder: folder, runtime, control: None, driver, now, sequence: 0, served: [0; 2] };
+        let mut world = Self {
+            location,
+            integrations,
+            _folder: folder,
+            runtime,
+            control: None,
+            driver,
+            now,
+            sequence: 0,
+            served: [0; 2],
+        };
         world.open();
         world.furnish();
         world
@@ -78,7 +97,9 @@ impl World {
         let store = self.runtime.block_on(Store::open(&self.location)).expect("it opens");
         let signer = Signer::from_seed(&"7".repeat(64)).expect("a key");
         let hub = Arc::new(Hub::new(signer.public_key().clone()));
-        Control::new(store, signer, hub)
+        let Integrations { gates, hooks } = self.integrations.clone();
+        let outbound = Some(Outbound::new().expect("it has TLS"));
+        Control::new(store, signer, hub).with_gates(Gates::new(gates, hooks, outbound))
     }
 
     fn furnish(&self) {
@@ -120,6 +141,19 @@ impl World {
     pub(super) fn try_start(&self, who: &str, release: &str, plan: Value) -> Result<Rollout, ServiceError> {
         let request = StartRollout { release: release.into(), plan: Some(plan), ..StartRollout::default() };
         self.runtime.block_on(self.control().start_rollout(&person(who), SCOPE, &request, false, self.now))
+    }
+
+    /// Stores a template of the environment; the code with which it is refused.
+    pub(super) fn put_template(&self, name: &str, template: Value) -> Result<(), &'static str> {
+        let at = At::template(SCOPE.1, name);
+        let intent = Intent { app: SCOPE.0.into(), is_authorised: true, ..Intent::default() };
+        let ada = person("ada");
+        let put = self.control().change(&ada, intent, |_| Ok(vec![Edit::put(at, template)]));
+        match self.runtime.block_on(put) {
+            Ok(_) => Ok(()),
+            Err(ServiceError::Faults(faults)) => Err(faults.first().map_or("", |fault| fault.code)),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(super) fn act(&self, who: &str, act: Act) -> Result<Rollout, ServiceError> {

@@ -13,6 +13,7 @@ pub(super) async fn run(session: &Session, app: &str, environment: &str, request
     let links = session.client.preview_rollout(app, environment, request).await?;
     let (release, until) = (clean(&links.value.release), clean(&links.value.expires_at));
     eprintln!("{release} until {until}, for whoever has the link");
-    session.say(&links.json, || links.value.links.iter().flat_map(|link| [clean(&link.url), "\n".to_owned()]).collect())?;
+    session
+        .say(&links.json, || links.value.links.iter().flat_map(|link| [clean(&link.url), "\n".to_owned()]).collect())?;
     Ok(Exit::Ok)
 }
