@@ -75,9 +75,20 @@ async fn no_spelling_of_a_metadata_service_is_called() {
         let refused = outbound.call(call(&format!("http://{host}/latest"))).await.expect_err(host);
         assert!(matches!(refused, OutboundError::OffLimits(_)), "{host}: {refused}");
     }
-    for host in ["127.0.0.1", "10.0.0.1", "192.168.0.1", "[::1]", "[fd00::1]"] {
+}
+
+#[test]
+fn a_metadata_service_is_off_limits_and_what_an_operator_may_name_is_not() {
+    let off_limits = |host: &str| {
         let mut addresses = format!("{host}:80").to_socket_addrs().expect("an address");
-        assert!(!addresses.any(|address| is_off_limits(address.ip())), "{host}: the operator named it");
+        addresses.any(|address| is_off_limits(address.ip()))
+    };
+    for host in ["169.254.169.254", "0251.0376.0251.0376", "169.254.43518", "[::ffff:169.254.170.2]", "0.0.0.0", "[::]"]
+    {
+        assert!(off_limits(host), "{host}");
+    }
+    for host in ["127.0.0.1", "10.0.0.1", "192.168.0.1", "[::1]", "[fd00::1]"] {
+        assert!(!off_limits(host), "{host}: the operator named it");
     }
 }
 

@@ -53,6 +53,8 @@ fn writes() -> Vec<Write> {
         write("putRolloutTemplate", "PUT", &format!("{PRODUCTION}/rollout-templates/slow"), template, false),
         act("pauseRollout", "pause"),
         act("resumeRollout", "resume"),
+        act("approveRollout", "approve"),
+        act("previewRollout", "preview-links"),
         act("promoteRollout", "promote"),
         act("abortRollout", "abort"),
         act("retryRollout", "retry"),
