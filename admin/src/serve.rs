@@ -27,9 +27,7 @@ use crate::edges::workers::Worker;
 use crate::http::{Shared, router};
 use crate::integrations::Integrations;
 use crate::limits::{Admission, Buckets, Limits, Timeouts};
-use crate::outbound::{Outbound, OutboundError};
 use crate::principal::{Principal, Role, Scope};
-use crate::service::rollouts::gates::Gates;
 use crate::service::{Control, ServiceError};
 use crate::signing::{Signer, SigningError};
 use crate::store::{Location, Store, StoreError};
@@ -96,9 +94,6 @@ pub enum StartError {
         /// Why.
         source: admin_api::ClientError,
     },
-    /// Calls out.
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
     /// The listener.
     #[error("cannot listen on {address}")]
     Listen {
@@ -131,14 +126,13 @@ impl Admin {
             None => Signer::from_file(&settings.state_dir.join(KEY_FILE))?,
         };
         let pushers = pushers(settings.workers)?;
-        let gates = gates(settings.integrations)?;
         let listener =
             listen(settings.listen).map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let store = Store::open(&settings.database).await?;
         let hub = Arc::new(Hub::new(signer.public_key().clone()));
-        let control = Arc::new(Control::new(store, signer, hub).with_gates(gates));
+        let control = Arc::new(Control::new(store, signer, hub).with_integrations(settings.integrations));
         let first_token = first_token(&control, settings.bootstrap_token.as_ref()).await?;
         control.catch_up().await?;
         control.refresh_access().await?;
@@ -223,13 +217,6 @@ impl Admin {
         }
         self.control.store.clone().close().await;
     }
-}
-
-/// Where the file names nobody, nobody is ever called.
-fn gates(integrations: Integrations) -> Result<Gates, StartError> {
-    let Integrations { gates, hooks } = integrations;
-    let is_used = !(gates.is_empty() && hooks.is_empty());
-    Ok(Gates::new(gates, hooks, is_used.then(Outbound::new).transpose()?))
 }
 
 fn pushers(workers: Vec<Worker>) -> Result<Vec<Pusher>, StartError> {

@@ -21,6 +21,7 @@ use edge_engine::{AppName, BucketingKey};
 
 use crate::edges::Hub;
 use crate::ids;
+use crate::integrations::Integrations;
 use crate::model::app::Keys;
 use crate::model::{App, compile};
 use crate::principal::Principal;
@@ -62,6 +63,8 @@ pub struct Control {
     pub reports: reports::Reports,
     /// Tells the driver of rollouts that there is something to do.
     pub wake: Arc<tokio::sync::Notify>,
+    /// What the operator wants called.
+    pub integrations: Integrations,
     /// Who is asked about a candidate, and what they said.
     pub gates: rollouts::gates::Gates,
     apps: Mutex<HashMap<String, Arc<Cached>>>,
@@ -99,15 +102,17 @@ impl Control {
             tokens: tokens::Tokens::default(),
             reports: reports::Reports::default(),
             wake: Arc::default(),
+            integrations: Integrations::default(),
             gates: rollouts::gates::Gates::default(),
             apps: Mutex::default(),
         }
     }
 
-    /// With the gates and hooks of its operator.
+    /// With what its operator's file names.
     #[must_use]
-    pub fn with_gates(self, gates: rollouts::gates::Gates) -> Self {
-        Self { gates, ..self }
+    pub fn with_integrations(self, integrations: Integrations) -> Self {
+        let gates = rollouts::gates::Gates::new(&integrations);
+        Self { integrations, gates, ..self }
     }
 
     /// The app as it is now; one that does not exist is empty.

@@ -56,12 +56,11 @@ impl ControlPlane {
         Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
     }
 
-    /// On SQLite in a new folder, calling these.
-    pub fn start_calling(integrations: Integrations) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        let database = Location::Sqlite(folder.path().join("bascule.db"));
-        let (listen, named) = ("127.0.0.1:0".parse().expect("an address"), (Vec::new(), integrations));
-        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
+    /// On any store, calling what these name.
+    pub fn start_calling(folder: tempfile::TempDir, database: Location, integrations: Integrations) -> Self {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let within = (Limits::default(), Timeouts::default());
+        Self::start_with(folder, database, listen, within, (Vec::new(), integrations))
     }
 
     fn start_with(

@@ -29,6 +29,7 @@ pub use operations::{Apply, AuditQuery, Change};
 
 use crate::Problem;
 use connect::Target;
+pub use connect::connector as trust;
 
 /// For a connection, its TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

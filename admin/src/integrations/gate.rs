@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use serde_json::Value;
 
+use super::Endpoint;
 pub use super::path::Path;
-use crate::outbound::sign::Secret;
-use crate::outbound::{OutUrl, SecretText};
+use crate::outbound::secret::SecretAt;
 
 /// For which rollouts something is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,9 +57,9 @@ pub enum Check {
 #[derive(Debug, Clone)]
 pub struct Webhook {
     /// Where.
-    pub url: OutUrl,
-    /// Signs what is sent.
-    pub secret: Option<Secret>,
+    pub url: Endpoint,
+    /// Signs what is sent: one secret on each line, the newest first.
+    pub secret: Option<SecretAt>,
     /// Goes along as it is.
     pub metadata: BTreeMap<String, String>,
 }
@@ -68,7 +68,7 @@ pub struct Webhook {
 #[derive(Debug, Clone)]
 pub struct Smoke {
     /// Public URLs of the environment, one for each place that has to answer.
-    pub urls: Vec<OutUrl>,
+    pub urls: Vec<Endpoint>,
     /// The host that is asked for; `None` = the URL's. With it a URL may name one region's edge.
     pub host: Option<HeaderValue>,
     /// How it is asked.
@@ -98,7 +98,7 @@ pub struct Says {
 #[derive(Debug, Clone)]
 pub struct Query {
     /// Of the server, without `/api/v1/query`.
-    pub url: OutUrl,
+    pub url: Endpoint,
     /// The query, with placeholders.
     pub query: String,
     /// A number above this is a no.
@@ -106,7 +106,7 @@ pub struct Query {
     /// A number below this is a no.
     pub below: Option<f64>,
     /// Says who asks.
-    pub token: Option<SecretText>,
+    pub token: Option<SecretAt>,
 }
 
 /// Something that every rollout of its reach meets.

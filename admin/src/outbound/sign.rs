@@ -1,113 +1,80 @@
-//! Standard Webhooks: who gets a call can tell that it is ours, unchanged, and not an old one.
+//! Signatures of webhooks as Standard Webhooks has them (version 1): HMAC-SHA256 over `id.timestamp.body`.
+//!
+//! A receiver takes what one of its secrets signed; with two secrets there are two signatures, so that a secret can be
+//! turned without a gap.
 
-use std::fmt;
-
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 use ring::hmac;
 
-/// What a secret begins with.
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+/// How a secret begins.
 const PREFIX: &str = "whsec_";
-/// A shorter one is guessed, and a longer one is none by the standard.
-const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Bytes of a secret, as the standard wants them.
+const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What both sides know.
-#[derive(Clone)]
-pub struct Secret(hmac::Key);
+/// Secrets that sign.
+pub struct Signers(Vec<hmac::Key>);
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+impl std::fmt::Debug for Signers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signers({})", self.0.len())
     }
 }
 
-impl Secret {
-    /// `whsec_` and 24 to 64 bytes in base64.
-    pub fn parse(text: &str) -> Option<Self> {
-        let key = decode(text.strip_prefix(PREFIX)?).filter(|key| BYTES.contains(&key.len()))?;
-        Some(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+/// A text that is no secret of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a secret is {PREFIX} and 24 to 64 bytes in base64, as `echo whsec_$(openssl rand -base64 32)` prints one")]
+pub struct InvalidSecret;
+
+impl Signers {
+    /// One secret on each line, the newest first.
+    pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
+        let keys: Option<Vec<_>> = text.split_ascii_whitespace().map(key).collect();
+        keys.filter(|keys| !keys.is_empty()).map(Self).ok_or(InvalidSecret)
     }
 
-    /// The fields that sign a body; `at` in seconds since 1970.
-    pub fn sign(&self, id: &str, at: i64, body: &[u8]) -> [(HeaderName, HeaderValue); 3] {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(format!("{id}.{at}.").as_bytes());
-        context.update(body);
-        let signature = format!("v1,{}", encode(context.sign().as_ref()));
-        // Ids are made of hexadecimal digits and the rest is base64: all of it may stand in a header.
-        let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-        [
-            (HeaderName::from_static("webhook-id"), value(id)),
-            (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(at)),
-            (HeaderName::from_static("webhook-signature"), value(&signature)),
-        ]
+    /// The fields of a message. `id` stays the same when it is sent again.
+    pub fn fields(&self, id: &str, unix_seconds: i64, body: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+        let mut signed = format!("{id}.{unix_seconds}.").into_bytes();
+        signed.extend_from_slice(body);
+        let signatures: Vec<String> =
+            self.0.iter().map(|key| format!("v1,{}", STANDARD.encode(hmac::sign(key, &signed)))).collect();
+        let fields = [(ID, id.to_owned()), (TIMESTAMP, unix_seconds.to_string()), (SIGNATURE, signatures.join(" "))];
+        fields.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
     }
 }
 
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let [first, second, third] = [0, 1, 2].map(|index| chunk.get(index).copied().unwrap_or(0));
-        let bits = u32::from_be_bytes([0, first, second, third]);
-        for index in 0..4_usize {
-            let six = usize::try_from(bits >> (18 - 6 * index) & 63).unwrap_or(0);
-            text.push(if index <= chunk.len() { char::from(ALPHABET[six]) } else { '=' });
-        }
-    }
-    text
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=');
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for letter in text.bytes() {
-        let six = ALPHABET.iter().position(|known| *known == letter)?;
-        bits = bits << 6 | u32::try_from(six).ok()?;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 255).ok()?);
-        }
-    }
-    // What is left over is no byte.
-    (count < 6).then_some(bytes)
+fn key(text: &str) -> Option<hmac::Key> {
+    let bytes = STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
+    LENGTHS.contains(&bytes.len()).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The example of the standard's own reference implementations.
     #[test]
-    fn the_example_of_the_standard_has_its_signature() {
-        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
-        let fields = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
-        let fields = fields.map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")));
-        assert_eq!(
-            fields,
-            [
-                "webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek",
-                "webhook-timestamp: 1614265330",
-                "webhook-signature: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
-            ]
-        );
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
+    fn the_standards_example_has_its_signature() {
+        let signers = Signers::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
+        let body = br#"{"test": 2432232314}"#;
+        let fields = signers.fields("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        let signature = fields.iter().find(|(name, _)| *name == SIGNATURE).map(|(_, value)| value.as_bytes());
+        assert_eq!(signature, Some(&b"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="[..]));
     }
 
     #[test]
-    fn a_secret_has_a_prefix_and_enough_bytes() {
-        for wrong in [
-            "",
-            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            "whsec_",
-            "whsec_c2hvcnQ=",
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZI*2LaLaSw",
-        ] {
-            assert!(Secret::parse(wrong).is_none(), "{wrong}");
-        }
-        for length in 0..70 {
-            let bytes: Vec<u8> = (0..length).map(|byte: u8| byte.wrapping_mul(37)).collect();
-            assert_eq!(decode(&encode(&bytes)), Some(bytes));
+    fn two_secrets_sign_twice_and_what_is_none_is_refused() {
+        let two = format!("whsec_{}\nwhsec_{}\n", STANDARD.encode([1; 32]), STANDARD.encode([2; 32]));
+        let fields = Signers::parse(&two).expect("two secrets").fields("id", 1, b"{}");
+        let signature = fields.iter().find(|(name, _)| *name == SIGNATURE).expect("signed").1.to_str().expect("text");
+        assert_eq!(signature.split(' ').count(), 2);
+        for bad in ["", "canary", "whsec_", "whsec_AAAA", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_!"] {
+            assert_eq!(Signers::parse(bad).map(|_| ()), Err(InvalidSecret), "{bad}");
         }
     }
 }

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use admin::integrations::Integrations;
 use admin::integrations::gate::{Check, Gate, Pace, Path, Reach, Says, Smoke};
-use admin::outbound::OutUrl;
+use admin::integrations::{Endpoint, Integrations};
 use serde_json::{Value, json};
 use tests::admin::ControlPlane;
 use tests::{Client, Origin};
@@ -39,7 +38,7 @@ impl Road {
 
     fn gate(&self) -> Gate {
         let smoke = Smoke {
-            urls: vec![OutUrl::parse(&format!("{}/health", self.origin.url())).expect("a URL")],
+            urls: vec![Endpoint::Url(format!("{}/health", self.origin.url()).parse().expect("a URL"))],
             host: Some("shop.example".parse().expect("a host")),
             method: http::Method::GET,
             status: vec![200..=299],
@@ -62,7 +61,10 @@ fn healthy() -> Origin {
 
 fn fleet(road: &Road, green: Origin, (debug, named): (bool, Value)) -> Fleet {
     let integrations = Integrations { gates: vec![road.gate()], ..Integrations::default() };
-    let fleet = Fleet::on(ControlPlane::start_calling(integrations), 1, healthy(), green);
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = admin::store::Location::Sqlite(folder.path().join("bascule.db"));
+    let plane = ControlPlane::start_calling(folder, database, integrations);
+    let fleet = Fleet::on(plane, 1, healthy(), green);
     let environment =
         json!({"hosts": ["shop.example", "*.shop.example"], "unit": ["header:x-user-id"], "debug": debug});
     assert_eq!(fleet.plane.change("PUT", PRODUCTION, "*", Some(environment)).status, 200);

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use admin::edges::Hub;
 use admin::integrations::Integrations;
 use admin::model::{At, Edit};
-use admin::outbound::Outbound;
 use admin::principal::{Principal, Role, Scope};
 use admin::service::rollouts::Act;
 use admin::service::rollouts::drive::Driver;
-use admin::service::rollouts::gates::Gates;
 use admin::service::{Actor, Control, Intent, ServiceError};
 use admin::signing::Signer;
 use admin::store::{Location, Store};
@@ -97,9 +95,7 @@ impl World {
         let store = self.runtime.block_on(Store::open(&self.location)).expect("it opens");
         let signer = Signer::from_seed(&"7".repeat(64)).expect("a key");
         let hub = Arc::new(Hub::new(signer.public_key().clone()));
-        let Integrations { gates, hooks } = self.integrations.clone();
-        let outbound = Some(Outbound::new().expect("it has TLS"));
-        Control::new(store, signer, hub).with_gates(Gates::new(gates, hooks, outbound))
+        Control::new(store, signer, hub).with_integrations(self.integrations.clone())
     }
 
     fn furnish(&self) {

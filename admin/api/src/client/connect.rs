@@ -92,8 +92,8 @@ impl Target {
     }
 }
 
-/// Trusts the system's authorities and these.
-fn connector(authorities: &[u8]) -> Result<TlsConnector, ClientError> {
+/// TLS that trusts the system's authorities and these, as PEM.
+pub fn connector(authorities: &[u8]) -> Result<TlsConnector, ClientError> {
     let unfit = |error: &dyn std::fmt::Display| ClientError::Authorities(error.to_string());
     let mut roots = RootCertStore::empty();
     // What of the system's cannot be read is left out; the handshake says what is missing.

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use self::board::Board;
+use crate::integrations::Integrations;
 use crate::integrations::gate::{Gate, Hook, HookKind};
 use crate::model::rollout::ACKNOWLEDGED;
 use crate::model::{At, Edit, Fault};
@@ -39,14 +40,21 @@ pub struct Gates {
 
 impl Default for Gates {
     fn default() -> Self {
-        Self::new(Vec::new(), Vec::new(), None)
+        Self::new(&Integrations::default())
     }
 }
 
 impl Gates {
-    /// These, asked by way of this.
-    pub fn new(gates: Vec<Gate>, hooks: Vec<Hook>, outbound: Option<Outbound>) -> Self {
-        Self { own: gates, hooks, outbound, places: Arc::new(Semaphore::new(AT_ONCE)), board: Arc::default() }
+    /// Those of the operator's file.
+    pub fn new(Integrations { gates, hooks, .. }: &Integrations) -> Self {
+        let outbound = (!(gates.is_empty() && hooks.is_empty())).then(Outbound::default);
+        Self {
+            own: gates.clone(),
+            hooks: hooks.clone(),
+            outbound,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            board: Arc::default(),
+        }
     }
 
     fn hooks(&self, app: &str, environment: &str) -> impl Iterator<Item = &Hook> {

@@ -110,8 +110,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::integrations::Endpoint;
     use crate::integrations::gate::Path;
-    use crate::outbound::OutUrl;
 
     #[test]
     fn somebody_elses_text_is_one_short_line() {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn query(above: Option<f64>, below: Option<f64>) -> Query {
-        let url = OutUrl::parse("http://prometheus.example:9090").expect("a URL");
+        let url = Endpoint::Url("http://prometheus.example:9090".parse().expect("a URL"));
         Query { url, query: "up".into(), above, below, token: None }
     }
 

@@ -10,8 +10,11 @@ use serde_json::Value;
 use super::answers::{self, Said, quoted};
 use super::subject::Subject;
 use crate::ids;
+use crate::integrations::Endpoint;
 use crate::integrations::gate::{Check, Hook, Query, Smoke, Webhook};
-use crate::outbound::{OutAnswer, OutCall, OutUrl, Outbound};
+use crate::outbound::secret::SecretAt;
+use crate::outbound::sign::Signers;
+use crate::outbound::{OutAnswer, OutCall, OutUrl, Outbound, OutboundError, UrlError};
 use crate::service::rollouts::preview::Override;
 
 /// Bytes of an answer that anybody looks at.
@@ -53,13 +56,19 @@ pub(crate) async fn send(outbound: &Outbound, webhook: &Webhook, body: &Value, t
     let mut fields = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     if let Some(secret) = &webhook.secret {
         let id = format!("msg_{}", ids::random_id());
-        fields.extend(secret.sign(&id, ids::now_ms() / 1000, &body));
+        match read(secret).and_then(|text| Signers::parse(&text).map_err(|error| error.to_string())) {
+            Ok(signers) => fields.extend(signers.fields(&id, ids::now_ms() / 1000, &body)),
+            Err(why) => return Said::Nothing(why),
+        }
     }
-    let call =
-        OutCall { method: Method::POST, url: webhook.url.clone(), fields, body, timeout, most_bytes: MOST_BYTES };
+    let url = match place(&webhook.url) {
+        Ok(url) => url,
+        Err(why) => return Said::Nothing(why),
+    };
+    let call = OutCall { method: Method::POST, url, fields, body, timeout, most_bytes: MOST_BYTES };
     match outbound.call(call).await {
         Ok(OutAnswer { status, body, .. }) => answers::webhook(status, &body),
-        Err(error) => Said::Nothing(format!("{} cannot be asked: {error}", webhook.url)),
+        Err(error) => Said::Nothing(told(&error)),
     }
 }
 
@@ -69,17 +78,19 @@ async fn instant(outbound: &Outbound, query: &Query, subject: &Subject, timeout:
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
     let mut fields = vec![(CONTENT_TYPE, kind), (ACCEPT, HeaderValue::from_static("application/json"))];
     if let Some(token) = &query.token {
-        let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) else {
-            return Said::Nothing("its token has characters that no header has".to_owned());
-        };
-        bearer.set_sensitive(true);
-        fields.push((AUTHORIZATION, bearer));
+        match read(token).and_then(|token| sensitive(&format!("Bearer {token}"))) {
+            Ok(bearer) => fields.push((AUTHORIZATION, bearer)),
+            Err(why) => return Said::Nothing(why),
+        }
     }
-    let url = query.url.below("api/v1/query");
+    let url = match place(&query.url) {
+        Ok(url) => url.below("api/v1/query"),
+        Err(why) => return Said::Nothing(why),
+    };
     let call = OutCall { method: Method::POST, url, fields, body: form.into(), timeout, most_bytes: MOST_BYTES };
     match outbound.call(call).await {
         Ok(OutAnswer { status, body, .. }) => answers::prometheus(query, status, &body),
-        Err(error) => Said::Nothing(format!("{} cannot be asked: {error}", query.url)),
+        Err(error) => Said::Nothing(told(&error)),
     }
 }
 
@@ -88,7 +99,7 @@ async fn check(outbound: &Outbound, smoke: &Smoke, way: &Override, release: &str
     let mut slowest = Duration::ZERO;
     for url in &smoke.urls {
         for _ in 0..smoke.count {
-            let (url, mut fields) = match shown(url, way) {
+            let (url, mut fields) = match place(url).and_then(|url| shown(url, way)) {
                 Ok(shown) => shown,
                 Err(why) => return Said::Nothing(why),
             };
@@ -98,7 +109,7 @@ async fn check(outbound: &Outbound, smoke: &Smoke, way: &Override, release: &str
             let shown_url = call.url.to_string();
             let answer = match outbound.call(call).await {
                 Ok(answer) => answer,
-                Err(error) => return Said::Nothing(format!("{shown_url} cannot be asked: {error}")),
+                Err(error) => return Said::Nothing(told(&error)),
             };
             slowest = slowest.max(answer.took);
             match judge(smoke, way, release, &answer) {
@@ -140,20 +151,43 @@ fn judge(smoke: &Smoke, way: &Override, release: &str, answer: &OutAnswer) -> Re
 }
 
 /// The request that the override makes the candidate's.
-fn shown(url: &OutUrl, way: &Override) -> Result<(OutUrl, Vec<(HeaderName, HeaderValue)>), String> {
+fn shown(url: OutUrl, way: &Override) -> Result<(OutUrl, Vec<(HeaderName, HeaderValue)>), String> {
     let unfit = || "the environment's override has a name that no request has".to_owned();
-    let value = |text: &str| {
-        let mut value = HeaderValue::from_str(text).map_err(|_| unfit())?;
-        value.set_sensitive(true);
-        Ok::<_, String>(value)
-    };
     if let Some(header) = &way.header {
         let name = HeaderName::try_from(header.as_str()).map_err(|_| unfit())?;
-        return Ok((url.clone(), vec![(name, value(&way.token)?)]));
+        return Ok((url, vec![(name, sensitive(&way.token)?)]));
     }
     if let Some(cookie) = &way.cookie {
-        return Ok((url.clone(), vec![(COOKIE, value(&format!("{cookie}={}", way.token))?)]));
+        return Ok((url, vec![(COOKIE, sensitive(&format!("{cookie}={}", way.token))?)]));
     }
     let query = way.query.as_ref().ok_or_else(unfit)?;
-    Ok((url.with_query(query, &way.token), Vec::new()))
+    Ok((url.query(&[(query, &way.token)]), Vec::new()))
+}
+
+/// Where something is called; a secret place is read now, so that a turned one counts at once.
+fn place(url: &Endpoint) -> Result<OutUrl, String> {
+    match url {
+        Endpoint::Url(url) => Ok(url.clone()),
+        Endpoint::Secret(secret) => read(secret)?.parse().map_err(|error: UrlError| error.to_string()),
+    }
+}
+
+fn read(secret: &SecretAt) -> Result<String, String> {
+    secret.read().map_err(|error| error.to_string())
+}
+
+/// A value that is in no log.
+fn sensitive(text: &str) -> Result<HeaderValue, String> {
+    let value = HeaderValue::from_str(text);
+    let mut value = value.map_err(|_| "a secret has characters that no request has".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Why there is no answer, with what the system said.
+fn told(error: &OutboundError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use admin::integrations::Endpoint;
 use admin::integrations::gate::{Check, Gate, PREFIX, Path, Query, Says, Smoke};
 use admin::model::rollout::ACKNOWLEDGED;
-use admin::outbound::{OutUrl, SecretText};
 use http::{HeaderValue, Method};
 use toml::de::DeValue;
 
-use super::super::layers::did_you_mean;
+use super::super::super::layers::did_you_mean;
 use super::entry::{Entry, statuses};
 
 const KINDS: [&str; 3] = ["webhook", "http", "prometheus"];
@@ -40,7 +40,7 @@ fn smoke(entry: &mut Entry<'_, '_, '_>) -> Option<Smoke> {
         DeValue::String(text) => Some(text.to_string()),
         _ => None,
     });
-    let urls: Option<Vec<OutUrl>> = match texts {
+    let urls: Option<Vec<Endpoint>> = match texts {
         Some(texts) if texts.len() <= MOST_URLS => texts.iter().map(|text| entry.parse_url("urls", text)).collect(),
         Some(_) => {
             entry.problem("urls", format!("there are {MOST_URLS} at most"));
@@ -104,10 +104,10 @@ fn query(entry: &mut Entry<'_, '_, '_>) -> Option<Query> {
     let (above, below) = (entry.number("above"), entry.number("below"));
     let limited = above.is_some() || below.is_some();
     entry.unless(limited, "above", || "is missing; above and below say from where on it is a no".to_owned());
-    let token = entry.secret("tokenFile", "tokenEnv").and_then(|(key, text)| {
+    let token = entry.secret("tokenFile", "tokenEnv", |text| {
         let sound = text.bytes().all(|byte| byte.is_ascii_graphic());
-        entry.unless(sound, key, || "must name one word of ASCII letters, digits and signs".to_owned());
-        sound.then(|| SecretText::new(text))
+        let wrong = || "a token is one word of ASCII letters, digits and signs".to_owned();
+        sound.then_some(()).ok_or_else(wrong)
     });
     Some(Query { url: url?, query: query?, above, below, token })
 }

@@ -2,7 +2,7 @@
 
 use admin::integrations::gate::{Hook, HookKind};
 
-use super::super::layers::did_you_mean;
+use super::super::super::layers::did_you_mean;
 use super::entry::Entry;
 
 /// Failed checks that take traffic back, as Flagger's analysis has it in most of its examples.

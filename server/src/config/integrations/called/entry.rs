@@ -5,14 +5,16 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use admin::integrations::Endpoint;
 use admin::integrations::gate::{Pace, Reach, Webhook};
-use admin::outbound::OutUrl;
-use admin::outbound::sign::Secret;
+use admin::outbound::secret::SecretAt;
+use admin::outbound::sign::Signers;
+use admin::outbound::{OutUrl, UrlError};
 use edge_engine::{AppName, EnvironmentName};
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::super::layers::{did_you_mean, read};
-use super::super::setting::Kind;
+use super::super::super::layers::did_you_mean;
+use super::super::super::setting::Kind;
 use super::Reader;
 
 /// Between two questions, unless the file says otherwise.
@@ -164,11 +166,8 @@ impl<'e, 'r, 'a> Entry<'e, 'r, 'a> {
 
     pub(super) fn webhook(&mut self) -> Option<Webhook> {
         let url = self.one_url();
-        let secret = self.secret("secretFile", "secretEnv").and_then(|(key, text)| {
-            let secret = Secret::parse(&text);
-            self.unless(secret.is_some(), key, || "must name `whsec_` and 24 to 64 bytes in base64".to_owned());
-            secret
-        });
+        let is_secret = |text: &str| Signers::parse(text).map(drop).map_err(|error| error.to_string());
+        let secret = self.secret("secretFile", "secretEnv", is_secret);
         let metadata = self.metadata();
         Some(Webhook { url: url?, secret, metadata })
     }
@@ -193,61 +192,61 @@ impl<'e, 'r, 'a> Entry<'e, 'r, 'a> {
     }
 
     /// `url`, or where the URL is when it is a secret.
-    pub(super) fn one_url(&mut self) -> Option<OutUrl> {
+    pub(super) fn one_url(&mut self) -> Option<Endpoint> {
         let plain = self.text("url");
-        let hidden = self.secret("urlFile", "urlEnv");
-        let (key, text) = match (plain, hidden) {
-            (Some(text), None) => ("url", text),
-            (None, Some(hidden)) => hidden,
-            (Some(_), Some((key, _))) => {
-                self.problem(key, "there is a url already");
-                return None;
+        let hidden = self.secret("urlFile", "urlEnv", |text| is_url(text).map(drop));
+        match (plain, hidden) {
+            (Some(text), None) => self.parse_url("url", &text),
+            (None, Some(hidden)) => Some(Endpoint::Secret(hidden)),
+            (Some(_), Some(_)) => {
+                self.problem("url", "is named twice");
+                None
             }
             (None, None) => {
                 let named = ["urlFile", "urlEnv", "url"].into_iter().any(|key| self.values.contains_key(key));
                 self.unless(named, "url", || "is missing; urlFile or urlEnv name where a secret one is".to_owned());
-                return None;
+                None
             }
-        };
-        self.parse_url(key, &text)
+        }
     }
 
     /// Never quoted: it may be a secret.
-    pub(super) fn parse_url(&mut self, key: &'static str, text: &str) -> Option<OutUrl> {
-        let url = OutUrl::parse(text);
-        self.unless(url.is_some(), key, || "must be an http or https URL without user and fragment".to_owned());
-        url
+    pub(super) fn parse_url(&mut self, key: &'static str, text: &str) -> Option<Endpoint> {
+        let url = is_url(text);
+        self.unless(url.is_ok(), key, || url.as_ref().err().cloned().unwrap_or_default());
+        url.ok().map(Endpoint::Url)
     }
 
-    /// What a file or a variable holds, and by which key.
-    pub(super) fn secret(&mut self, file: &'static str, variable: &'static str) -> Option<(&'static str, String)> {
-        let (path, name) = (self.text(file), self.text(variable));
-        let (key, found) = match (path, name) {
+    /// Where a secret is, if it is there and may be one.
+    pub(super) fn secret(
+        &mut self,
+        file: &'static str,
+        variable: &'static str,
+        judge: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<SecretAt> {
+        let (key, secret) = match (self.text(file), self.text(variable)) {
             (Some(_), Some(_)) => {
                 self.problem(variable, format!("there is a {file} already"));
                 return None;
             }
-            (Some(path), None) => {
-                // A path that is relative is so to the file that says it.
-                let path = self.reader.path.parent().unwrap_or(Path::new("")).join(path);
-                (file, read(&path).map_err(|detail| format!("{} {detail}", path.display())))
-            }
-            (None, Some(name)) => {
-                (variable, std::env::var(&name).map_err(|_| format!("the environment has no text {name}")))
-            }
+            // A path that is relative is so to the file that says it.
+            (Some(path), None) => (file, SecretAt::File(self.reader.path.parent().unwrap_or(Path::new("")).join(path))),
+            (None, Some(name)) => (variable, SecretAt::Variable(name)),
             (None, None) => return None,
         };
-        let text = found.map(|text| text.trim().to_owned());
-        let text =
-            text.and_then(|text| if text.is_empty() { Err("what it names is empty".to_owned()) } else { Ok(text) });
-        match text {
-            Ok(text) => Some((key, text)),
+        let text = secret.read().map_err(|error| error.to_string());
+        match text.and_then(|text| judge(&text)) {
+            Ok(()) => Some(secret),
             Err(detail) => {
                 self.problem(key, detail);
                 None
             }
         }
     }
+}
+
+fn is_url(text: &str) -> Result<OutUrl, String> {
+    text.parse().map_err(|error: UrlError| error.to_string())
 }
 
 fn whole(number: &DeInteger<'_>) -> Option<u64> {
