@@ -1,6 +1,9 @@
-//! What the control plane is told of by its operator's file and calls by itself: whom to notify.
+//! What the control plane is told of by its operator's file and calls by itself: whom to notify, and whom to ask about a candidate.
 //!
 //! The file is read by `server::config::integrations`; secrets stay where it says they are, and are read when needed.
+
+pub mod gate;
+mod path;
 
 use crate::outbound::OutUrl;
 use crate::outbound::secret::SecretAt;
@@ -10,6 +13,10 @@ use crate::outbound::secret::SecretAt;
 pub struct Integrations {
     /// Who is told of what happens to releases.
     pub notify: Vec<Destination>,
+    /// What templates may ask.
+    pub gates: Vec<gate::Gate>,
+    /// What every rollout meets.
+    pub hooks: Vec<gate::Hook>,
 }
 
 /// Somebody who is told.

@@ -83,6 +83,13 @@ impl OutUrl {
         let joint = if self.path.contains('?') { '&' } else { '?' };
         Self { path: format!("{}{joint}{query}", self.path).into(), ..self.clone() }
     }
+
+    /// A place below this one, without its query.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Self {
+        let base = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
+        Self { path: format!("{base}/{path}").into(), ..self.clone() }
+    }
 }
 
 /// Only scheme and host.
@@ -105,7 +112,7 @@ pub struct OutCall {
     pub method: Method,
     /// Where.
     pub url: OutUrl,
-    /// Head fields beside `host`, `user-agent` and the framing.
+    /// Head fields beside `user-agent` and the framing. A `host` stands for the URL's.
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
@@ -219,7 +226,9 @@ impl Outbound {
         let head = request.headers_mut();
         head.extend(fields);
         head.insert(header::USER_AGENT, AGENT);
-        if let Ok(host) = HeaderValue::try_from(&*url.authority) {
+        if !head.contains_key(header::HOST)
+            && let Ok(host) = HeaderValue::try_from(&*url.authority)
+        {
             head.insert(header::HOST, host);
         }
         let (parts, mut body) = sender.send_request(request).await.map_err(broken)?.into_parts();

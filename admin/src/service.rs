@@ -66,7 +66,7 @@ pub struct Control {
     /// What edges counted and is not stored yet.
     pub reports: reports::Reports,
     /// Tells the driver of rollouts that there is something to do.
-    pub wake: tokio::sync::Notify,
+    pub wake: Arc<tokio::sync::Notify>,
     /// Tells whoever sends notifications that there is one.
     pub told: tokio::sync::Notify,
     /// How releases fare.
@@ -75,6 +75,8 @@ pub struct Control {
     pub integrations: Integrations,
     /// Calls it.
     pub outbound: Outbound,
+    /// Who is asked about a candidate, and what they said.
+    pub gates: rollouts::gates::Gates,
     apps: Mutex<HashMap<String, Arc<Cached>>>,
 }
 
@@ -109,19 +111,21 @@ impl Control {
             hub,
             tokens: tokens::Tokens::default(),
             reports: reports::Reports::default(),
-            wake: tokio::sync::Notify::new(),
+            wake: Arc::default(),
             told: tokio::sync::Notify::new(),
             releases: Arc::default(),
             integrations: Integrations::default(),
             outbound: Outbound::default(),
+            gates: rollouts::gates::Gates::default(),
             apps: Mutex::default(),
         }
     }
 
-    /// The same, and it calls whom its operator named.
+    /// With what its operator's file names.
     #[must_use]
     pub fn with_integrations(self, integrations: Integrations) -> Self {
-        Self { integrations, ..self }
+        let gates = rollouts::gates::Gates::new(&integrations);
+        Self { integrations, gates, ..self }
     }
 
     /// The app as it is now; one that does not exist is empty.

@@ -45,25 +45,15 @@ impl ControlPlane {
 
     /// On any store.
     pub fn start_in(folder: tempfile::TempDir, database: Location, listen: SocketAddr) -> Self {
-        Self::start_with(
-            folder,
-            database,
-            listen,
-            (Limits::default(), Timeouts::default()),
-            (Vec::new(), Integrations::default()),
-        )
+        let named = (Vec::new(), Integrations::default());
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
     }
 
     /// On any store, pushing to these Workers.
     pub fn start_pushing(folder: tempfile::TempDir, database: Location, workers: Vec<Worker>) -> Self {
         let listen = "127.0.0.1:0".parse().expect("an address");
-        Self::start_with(
-            folder,
-            database,
-            listen,
-            (Limits::default(), Timeouts::default()),
-            (workers, Integrations::default()),
-        )
+        let named = (workers, Integrations::default());
+        Self::start_with(folder, database, listen, (Limits::default(), Timeouts::default()), named)
     }
 
     /// On any store, calling what these name.

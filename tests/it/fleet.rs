@@ -2,6 +2,7 @@
 
 mod rollback;
 mod rollout;
+mod smoke;
 mod verdict;
 
 use std::net::SocketAddr;
@@ -35,7 +36,10 @@ impl Fleet {
     }
 
     fn of(gateways: usize, blue: Origin, green: Origin) -> Self {
-        let plane = ControlPlane::start();
+        Self::on(ControlPlane::start(), gateways, blue, green)
+    }
+
+    fn on(plane: ControlPlane, gateways: usize, blue: Origin, green: Origin) -> Self {
         plane.apply(&format!(
             "app: web
 environments:

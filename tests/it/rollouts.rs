@@ -3,6 +3,7 @@
 mod calibration;
 mod deciding;
 mod driving;
+mod gates;
 mod killed;
 mod signals;
 mod world;

@@ -139,7 +139,7 @@ pub struct RolloutHead {
     pub stable: String,
     /// The name of its template.
     pub template: String,
-    /// `pending`, `previewing`, `step`, `waitingForApproval`, `paused`, `held`, `baking`, `keepingWarm`, `promoted`, `rollingBack`,
+    /// `pending`, `previewing`, `starting`, `step`, `waitingForApproval`, `paused`, `held`, `baking`, `keepingWarm`, `promoted`, `rollingBack`,
     /// `verifying`, `rolledBack`, `aborted`, `superseded` or `failed`.
     pub state: String,
     /// Whether nothing happens to it any more.
@@ -189,10 +189,83 @@ pub struct Rollout {
     /// What is known about the candidate at this place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<RolloutEvidence>,
+    /// The gates and hooks that this place waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<RolloutGate>,
     /// Its steps, times and policies.
     pub plan: Value,
     /// What was decided, in order; the last 200.
     pub transitions: Vec<RolloutTransition>,
+}
+
+/// A gate or a hook, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutGate {
+    /// Its name; a hook's is `hook:KIND/NAME`.
+    pub name: String,
+    /// `passed`, `refused`, `unanswered` or `waiting`. Which of them, and what follows, only the control plane knows that drives
+    /// rollouts; all others say `passed` or `waiting`.
+    pub state: String,
+    /// What was said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// How often it was asked in this stay.
+    pub asked: u32,
+    /// How many checks of a hook have failed in the whole rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_checks: Option<u32>,
+}
+
+/// Asks for links that show the candidate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// How long they are good; by default an hour, at most a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub seconds: Option<u32>,
+    /// The page; by default `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    pub path: Option<String>,
+    /// Why, for the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl PreviewRequest {
+    /// The longest time: a day.
+    pub const MOST_SECONDS: u32 = 24 * 3600;
+
+    /// How long the links are good.
+    pub fn seconds(&self) -> u32 {
+        self.seconds.unwrap_or(3600)
+    }
+}
+
+/// Links that show a candidate to whoever has them, whatever its weight is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewLinks {
+    /// The rollout.
+    pub rollout: i64,
+    /// Its candidate.
+    pub release: String,
+    /// Until when; RFC 3339.
+    pub expires_at: String,
+    /// One for each host.
+    pub links: Vec<PreviewLink>,
+}
+
+/// A link that shows a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewLink {
+    /// The host.
+    pub host: String,
+    /// The link. Whoever has it sees the candidate.
+    pub url: String,
 }
 
 /// What was decided.

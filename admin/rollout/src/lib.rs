@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod grounds;
+mod hooks;
 mod machine;
 mod plan;
 mod state;
 mod template;
 
 pub use grounds::Grounds;
+pub use hooks::Hooks;
 pub use plan::{Fault, Plan};
 pub use state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
 pub use template::{

@@ -2,14 +2,15 @@
 //! has ended, and from there ticks alone lead to an end; the machine goes forward through `settle` alone.
 
 mod back;
+mod gates;
 mod people;
 mod words;
 
 use verdict::{FULL_WEIGHT, HoldReason, Verdict};
 
-use self::words::{denied, span, without_stop};
+use self::words::{span, without_stop};
 use crate::plan::Plan;
-use crate::state::{By, Effect, End, Event, HeldWhy, Phase, Place, Position, Refused, State, Stay, Transition, Why};
+use crate::state::{By, Effect, End, Event, HeldWhy, Phase, Place, Refused, State, Stay, Transition, Why};
 use crate::template::{Inconclusive, Ms};
 
 /// How often the machine rolls a release back before only a person may start it again.
@@ -142,18 +143,23 @@ impl State {
             Place::Preview => {
                 (Phase::Previewing { since }, Vec::new(), format!("{reason}: 0 %, by override links only."))
             }
+            Place::Start => {
+                let asked: Vec<&str> = plan.gates(place).map(String::as_str).collect();
+                let sentence = format!("{reason}: 0 %, until {} said yes.", asked.join(", "));
+                (Phase::Starting(stay), asks(place, plan).collect(), sentence)
+            }
             Place::Bake => {
                 let full = Effect::SetWeight { regions: plan.template.waves.concat(), rest: true, weight: FULL_WEIGHT };
                 let sentence = format!("{reason}: 100 % everywhere, judged for {} more.", span(plan.template.bake_ms));
-                (Phase::Baking(stay), vec![full, Effect::BeginStep], sentence)
+                let effects = [full, Effect::BeginStep].into_iter().chain(asks(place, plan)).collect();
+                (Phase::Baking(stay), effects, sentence)
             }
             Place::Step(at) => {
                 let Some(step) = plan.step(place) else { return self.enter(Place::Bake, plan, reason) };
                 let regions = plan.template.waves.get(at.wave).cloned().unwrap_or_default();
                 let weight = step.millionths().unwrap_or(0);
                 let set = Effect::SetWeight { regions, rest: plan.is_last_wave(at), weight };
-                let gates = step.gates.iter().map(|name| Effect::RunGate { at, name: name.clone() });
-                let effects = [set, Effect::BeginStep].into_iter().chain(gates).collect();
+                let effects = [set, Effect::BeginStep].into_iter().chain(asks(place, plan)).collect();
                 (Phase::Step(stay), effects, format!("{reason}: {}.", words::step(at, step, plan)))
             }
         }
@@ -192,8 +198,11 @@ impl State {
             return None;
         }
         let spent = span(self.seen - stay.since);
-        let shown = if stay.ready { "" } else { "without evidence, as the plan says; " };
-        let reason = format!("After {spent}, {shown}{}", self.known());
+        let reason = match (stay.place, stay.ready) {
+            (Place::Start, _) => format!("After {spent}, all hooks before the first traffic said yes"),
+            (_, true) => format!("After {spent}, {}", self.known()),
+            (_, false) => format!("After {spent}, without evidence, as the plan says; {}", self.known()),
+        };
         if plan.needs_approval(stay.place) {
             let sentence = format!("{reason}. The step is done, and a person must approve.");
             let notify = Effect::Notify { sentence: sentence.clone(), page: false };
@@ -212,7 +221,9 @@ impl State {
             Some(_) => true,
         };
         let without = plan.template.inconclusive == Inconclusive::Promote && !suspicion && !alarmed;
-        stay.ready || (without && self.is_late(stay, plan))
+        // Before the first traffic there is nothing to show.
+        let nothing = stay.place == Place::Start && !alarmed;
+        stay.ready || nothing || (without && self.is_late(stay, plan))
     }
 
     fn is_late(&self, stay: &Stay, plan: &Plan) -> bool {
@@ -233,7 +244,11 @@ impl State {
 
     /// Back to where it was held, with what was gathered there.
     fn release(stay: &Stay, reason: &str) -> Done {
-        let phase = if stay.place == Place::Bake { Phase::Baking(stay.clone()) } else { Phase::Step(stay.clone()) };
+        let phase = match stay.place {
+            Place::Start => Phase::Starting(stay.clone()),
+            Place::Bake => Phase::Baking(stay.clone()),
+            Place::Preview | Place::Step(_) => Phase::Step(stay.clone()),
+        };
         (phase, Vec::new(), format!("It goes on where it was held: {}.", without_stop(reason)))
     }
 
@@ -242,7 +257,8 @@ impl State {
             let started = !matches!(self.phase, Phase::Pending { .. });
             return started.then(|| self.back(Why::Verdict(why), By::Machine, End::RolledBack));
         }
-        let stay = self.stay_mut()?;
+        // Before the first traffic there is nothing to judge.
+        let stay = self.stay_mut().filter(|stay| stay.place != Place::Start)?;
         stay.ready = verdict == Verdict::PromoteReady;
         let stay = stay.clone();
         let held = self.held().cloned();
@@ -274,7 +290,8 @@ impl State {
 
     fn stay_mut(&mut self) -> Option<&mut Stay> {
         match &mut self.phase {
-            Phase::Step(stay)
+            Phase::Starting(stay)
+            | Phase::Step(stay)
             | Phase::Baking(stay)
             | Phase::WaitingForApproval { stay, .. }
             | Phase::Held { stay, .. } => Some(stay),
@@ -321,28 +338,6 @@ impl State {
         Some(self.hold(HeldWhy::Verdict(reason), stay, &detail))
     }
 
-    fn gate(&mut self, of: Position, name: &str, good: bool, detail: &str, plan: &Plan) -> Next {
-        let known = plan.step(Place::Step(of)).is_some_and(|step| step.gates.iter().any(|gate| gate == name));
-        let held = self.held().cloned();
-        let stay = self.stay_mut().filter(|stay| stay.place == Place::Step(of) && known)?;
-        if good == stay.passed.iter().any(|gate| gate == name) {
-            // A gate that has not passed and says no is new only while nothing else holds.
-            let is_new = !good && held.is_none();
-            let stay = stay.clone();
-            return is_new.then(|| self.hold(HeldWhy::Gate(name.to_owned()), &stay, &denied(name, detail)));
-        }
-        if !good {
-            // What has passed once counts for this stay.
-            return None;
-        }
-        stay.passed.push(name.to_owned());
-        let stay = stay.clone();
-        self.settle(&stay, plan).or_else(|| {
-            let mends = held == Some(HeldWhy::Gate(name.to_owned()));
-            mends.then(|| Self::release(&stay, &format!("gate {name} passed: {detail}")))
-        })
-    }
-
     fn alarm(&self, detail: String, stable_too: bool) -> Next {
         if matches!(self.phase, Phase::Pending { .. }) {
             return None;
@@ -384,6 +379,11 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// The gates that are asked at a place.
+fn asks(at: Place, plan: &Plan) -> impl Iterator<Item = Effect> {
+    plan.gates(at).map(move |name| Effect::RunGate { at, name: name.clone() })
 }
 
 fn author(event: &Event) -> By {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use verdict::FULL_WEIGHT;
 
+use crate::hooks::Hooks;
 use crate::state::{By, Place, Position, Stay};
 use crate::template::{Ms, Step, Template};
 
@@ -20,6 +21,9 @@ pub struct Plan {
     /// What is not as the template said it, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overruled: Option<String>,
+    /// What is asked besides the gates of the steps.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 /// One mistake in a plan or a template.
@@ -38,7 +42,7 @@ impl Plan {
     /// A plan by a template.
     #[must_use]
     pub fn new(release: impl Into<String>, stable: impl Into<String>, template: Template) -> Self {
-        Self { release: release.into(), stable: stable.into(), template, overruled: None }
+        Self { release: release.into(), stable: stable.into(), template, overruled: None, hooks: Hooks::default() }
     }
 
     /// All mistakes; none = the plan may be started.
@@ -57,7 +61,7 @@ impl Plan {
     pub fn step(&self, place: Place) -> Option<&Step> {
         match place {
             Place::Step(at) => self.template.steps.get(at.step),
-            Place::Preview | Place::Bake => None,
+            Place::Preview | Place::Start | Place::Bake => None,
         }
     }
 
@@ -65,7 +69,7 @@ impl Plan {
     #[must_use]
     pub fn hold(&self, place: Place) -> Ms {
         match place {
-            Place::Preview => 0,
+            Place::Preview | Place::Start => 0,
             Place::Step(_) => self.step(place).map_or(0, |step| step.hold_ms),
             Place::Bake => self.template.bake_ms,
         }
@@ -75,7 +79,7 @@ impl Plan {
     #[must_use]
     pub fn limit(&self, place: Place) -> Ms {
         match place {
-            Place::Preview => self.template.maximum_ms,
+            Place::Preview | Place::Start => self.template.maximum_ms,
             Place::Step(_) => self.step(place).map_or(0, |step| step.limit_ms),
             Place::Bake => self.template.bake_limit_ms,
         }
@@ -84,8 +88,13 @@ impl Plan {
     /// The gates that have not passed yet.
     #[must_use]
     pub fn missing<'p>(&'p self, stay: &Stay) -> Vec<&'p str> {
-        let gates = self.step(stay.place).map_or(&[][..], |step| &step.gates);
-        gates.iter().filter(|gate| !stay.passed.contains(gate)).map(String::as_str).collect()
+        self.gates(stay.place).filter(|gate| !stay.passed.contains(gate)).map(String::as_str).collect()
+    }
+
+    /// All gates of a place: those of its step, and the hooks that are asked there.
+    pub(crate) fn gates(&self, place: Place) -> impl Iterator<Item = &String> {
+        let own = self.step(place).map_or(&[][..], |step| &step.gates);
+        own.iter().chain(self.hooks.at(place, self.after(place)).into_iter().flatten())
     }
 
     pub(crate) fn needs_approval(&self, place: Place) -> bool {
@@ -96,7 +105,8 @@ impl Plan {
     pub(crate) fn after(&self, place: Place) -> Place {
         let (steps, waves) = (self.template.steps.len(), self.template.waves.len());
         match place {
-            Place::Preview => Place::Step(Position { wave: 0, step: 0 }),
+            Place::Preview if self.hooks.is_asked_first() => Place::Start,
+            Place::Preview | Place::Start => Place::Step(Position { wave: 0, step: 0 }),
             Place::Step(at) if at.step + 1 < steps => Place::Step(Position { step: at.step + 1, ..at }),
             Place::Step(at) if at.wave + 1 < waves => Place::Step(Position { wave: at.wave + 1, step: 0 }),
             Place::Step(_) | Place::Bake => Place::Bake,

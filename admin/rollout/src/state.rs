@@ -37,6 +37,8 @@ pub struct Position {
 pub enum Place {
     /// At 0 %, by override links.
     Preview,
+    /// At 0 %, until the hooks before the first traffic have said yes.
+    Start,
     /// At a step.
     Step(Position),
     /// At 100 % everywhere.
@@ -110,6 +112,8 @@ pub enum Phase {
     Pending { since: Ms },
     /// At 0 %, by override links.
     Previewing { since: Ms },
+    /// At 0 %, until the hooks before the first traffic have said yes.
+    Starting(Stay),
     /// At a step.
     Step(Stay),
     /// A step is done, and a person must say so.
@@ -171,7 +175,7 @@ pub enum Event {
     /// The evidence, as it is judged now.
     Judged { grounds: Grounds },
     /// A gate's answer. A gate that could not be asked has no answer.
-    Gate { at: Position, name: String, passed: bool, detail: String },
+    Gate { at: Place, name: String, passed: bool, detail: String },
     /// Failed probes, breakers, an alert: in words, with numbers.
     Alarm { detail: String, stable_too: bool },
     /// What made a person look because stable fails too is over.
@@ -214,7 +218,7 @@ pub enum Effect {
     /// The evidence for promotion begins anew; that of harm goes on.
     BeginStep,
     /// Ask a gate, until it has an answer.
-    RunGate { at: Position, name: String },
+    RunGate { at: Place, name: String },
     /// The candidate is the active release from now on; the loser stays ready in its slot.
     Promote,
     /// Take all traffic back at once.
@@ -297,6 +301,7 @@ impl Phase {
         match self {
             Self::Pending { .. } => "pending",
             Self::Previewing { .. } => "previewing",
+            Self::Starting(_) => "starting",
             Self::Step(_) => "step",
             Self::WaitingForApproval { .. } => "waitingForApproval",
             Self::Paused { .. } => "paused",
@@ -317,7 +322,7 @@ impl Phase {
     #[must_use]
     pub fn since(&self) -> Ms {
         match self {
-            Self::Step(stay) | Self::Baking(stay) => stay.since,
+            Self::Starting(stay) | Self::Step(stay) | Self::Baking(stay) => stay.since,
             Self::Pending { since }
             | Self::Previewing { since }
             | Self::WaitingForApproval { since, .. }
@@ -348,9 +353,11 @@ impl Phase {
     #[must_use]
     pub fn stay(&self) -> Option<&Stay> {
         match self {
-            Self::Step(stay) | Self::Baking(stay) | Self::WaitingForApproval { stay, .. } | Self::Held { stay, .. } => {
-                Some(stay)
-            }
+            Self::Starting(stay)
+            | Self::Step(stay)
+            | Self::Baking(stay)
+            | Self::WaitingForApproval { stay, .. }
+            | Self::Held { stay, .. } => Some(stay),
             _ => None,
         }
     }

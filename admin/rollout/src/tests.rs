@@ -1,6 +1,7 @@
 //! What must hold for any sequence of events, and single decisions.
 
 mod decisions;
+mod hooks;
 mod properties;
 
 use verdict::{HoldReason, RollBackReason, Tally, Verdict};

@@ -13,7 +13,9 @@ use crate::model::At;
 use crate::principal::Role;
 use crate::service::rollouts::Act;
 use admin_api::objects::Page;
-use admin_api::rollouts::{PromoteRollout, Rollout, RolloutAction, RolloutHead, RolloutReports, StartRollout};
+use admin_api::rollouts::{
+    PreviewLinks, PreviewRequest, PromoteRollout, Rollout, RolloutAction, RolloutHead, RolloutReports, StartRollout,
+};
 
 const ONE: Gives = Gives::Json(schema_of::<Rollout>);
 const NOW: Answer = Answer { status: 200, help: "The rollout as it is now.", body: ONE };
@@ -100,6 +102,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     act!("pauseRollout", "pause", "The weight stays until somebody resumes.", RolloutAction, pause),
     act!("resumeRollout", "resume", "A paused or held rollout begins its step anew.", RolloutAction, resume),
+    act!("approveRollout", "approve", "Approves the step that waits for it, and nothing else.", RolloutAction, approve),
     act!(
         "promoteRollout",
         "promote",
@@ -115,6 +118,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
         RolloutAction,
         retry
     ),
+    Operation {
+        id: crate::service::rollouts::preview::OPERATION,
+        method: Method::POST,
+        path: "/api/v1/apps/{app}/environments/{env}/rollouts/current/preview-links",
+        summary: "Signs links that show the candidate to whoever has them, whatever its weight is.",
+        access: Access::environment(Role::Operator),
+        query: &[],
+        body: Takes::OptionalJson(schema_of::<PreviewRequest>),
+        answers: &[Answer {
+            status: 200,
+            help: "One link for each host of the environment.",
+            body: Gives::Json(schema_of::<PreviewLinks>),
+        }],
+        if_match: IfMatch::No,
+        handler: |call| Box::pin(preview(call)),
+    },
 ];
 
 fn place(call: &Call) -> (&str, &str) {
@@ -207,6 +226,11 @@ async fn resume(call: Call) -> Result<Reply, Failure> {
     act(&call, Act::Resume, reason).await
 }
 
+async fn approve(call: Call) -> Result<Reply, Failure> {
+    let RolloutAction { reason } = body(&call)?;
+    act(&call, Act::Approve, reason).await
+}
+
 async fn promote(call: Call) -> Result<Reply, Failure> {
     let PromoteRollout { full, reason } = body(&call)?;
     act(&call, Act::Promote { full }, reason).await
@@ -221,4 +245,23 @@ async fn retry(call: Call) -> Result<Reply, Failure> {
     let RolloutAction { reason: why } = body(&call)?;
     let why = reason(why)?;
     Ok(Reply::ok(&call.shared.control.retry_rollout(&call.actor(), place(&call), why, ids::now_ms()).await?))
+}
+
+async fn preview(call: Call) -> Result<Reply, Failure> {
+    let request: PreviewRequest = body(&call)?;
+    reason(request.reason.clone())?;
+    if request.seconds.is_some_and(|seconds| !(1..=PreviewRequest::MOST_SECONDS).contains(&seconds)) {
+        return Err(Failure::unfit("/seconds", "out_of_range", "links are good for 1 s to 24 h"));
+    }
+    let is_path =
+        |path: &String| path.len() <= 1024 && path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    if !request.path.as_ref().is_none_or(is_path) {
+        return Err(Failure::unfit(
+            "/path",
+            "path_invalid",
+            "a page begins with / and has no spaces, 1024 bytes at most",
+        ));
+    }
+    let links = call.shared.control.preview_links(&call.actor(), place(&call), &request, ids::now_ms()).await?;
+    Ok(Reply::ok(&links))
 }

@@ -97,7 +97,7 @@ pub fn plan(app: &App, environment: &str, to: Option<&str>, from: Option<&str>) 
     Ok(Rollback { from: goes, to, edits })
 }
 
-pub(super) fn held(traffic: &TrafficWire, slot: Slot) -> Option<&str> {
+pub(crate) fn held(traffic: &TrafficWire, slot: Slot) -> Option<&str> {
     let release = match slot {
         Slot::Blue => &traffic.slots.blue,
         Slot::Green => &traffic.slots.green,

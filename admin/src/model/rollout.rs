@@ -73,18 +73,12 @@ pub fn template(at: &At, document: &Value) -> Result<Value, Vec<Fault>> {
     if faults.is_empty() { Ok(serde_json::to_value(&template).unwrap_or_default()) } else { Err(faults) }
 }
 
-/// What a template may say and this control plane cannot do: ask gates that it does not know, and judge by what nobody counts.
+/// What a template may say and this control plane cannot do: judge by what nobody counts.
 pub fn unavailable(at: &At, parent: &str, template: &Template) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut refuse = |pointer: String, code, detail: String| {
         faults.push(Fault { pointer: format!("{parent}{pointer}"), ..Fault::whole(at.clone(), code, detail) });
     };
-    for (index, step) in template.steps.iter().enumerate() {
-        for gate in step.gates.iter().filter(|gate| *gate != ACKNOWLEDGED) {
-            let detail = format!("there is no gate \"{gate}\" here, only {ACKNOWLEDGED}");
-            refuse(format!("/steps/{index}/gates"), "gate_unknown", detail);
-        }
-    }
     let Policy { level, latency, custom, .. } = &template.verdict;
     let thresholds = latency.iter().flat_map(|latency| &latency.thresholds_ms);
     for (index, threshold) in thresholds.enumerate().filter(|(_, threshold)| !is_latency_threshold(**threshold)) {

@@ -54,6 +54,7 @@ async fn look(control: &Control, lead: &mut Option<Leadership>, driver: &mut Dri
         *lead = control.store.lead().await?;
         if lead.is_some() {
             *driver = Driver::default();
+            control.gates.forget();
         }
     }
     if lead.is_none() {

@@ -109,6 +109,10 @@ impl Control {
             return Err(ServiceError::not_found("app", &intent.app));
         }
         let edits = edit(&cached.app)?;
+        let unknown = self.gates.unknown_in(&intent.app, &edits);
+        if !unknown.is_empty() {
+            return Err(ServiceError::Faults(unknown));
+        }
         let keys = with_new_keys(&cached, &edits)?;
         let Changed { mut app, changes, built, moves } =
             cached.app.change(edits, &keys).map_err(ServiceError::Faults)?;

@@ -8,6 +8,8 @@ mod announce;
 mod calibration;
 pub mod drive;
 pub(crate) mod evidence;
+pub mod gates;
+pub(crate) mod preview;
 pub mod show;
 pub(crate) mod signals;
 pub(crate) mod thresholds;
@@ -34,6 +36,8 @@ pub enum Act {
     Pause,
     /// It goes on.
     Resume,
+    /// What waits for an approval has it.
+    Approve,
     /// One place further, or to 100 %, or what an approver is asked for.
     Promote {
         /// To 100 %.
@@ -247,8 +251,11 @@ impl Control {
         }
         let stable = stable(&cached.app, environment, release).map_err(|error| start_error(&error, environment))?;
         let usage = tx.usage(app, environment).await?;
-        let mut plan = Plan::new(release, &*stable, template.settled(&thresholds::choose(&stable, &usage)));
-        check(&plan, environment)?;
+        let hooks = self.gates.plan(app, environment);
+        let template = template.settled(&thresholds::choose(&stable, &usage));
+        let mut plan = Plan { hooks, ..Plan::new(release, &*stable, template) };
+        let unknown = self.gates.unknown(app, &At::traffic(environment), "/plan", &plan.template);
+        check(&plan, environment, unknown)?;
         calibration::overrule(&mut plan, &usage);
         let before = tx.rollouts_that_ended(app, environment, release, "rolledBack").await?;
         let by_machine = before.iter().filter(|document| was_the_machine(document)).count();
@@ -257,7 +264,7 @@ impl Control {
         let start = Event::Start { by: by(author.actor), machine_rollbacks, accepted };
         rollout.on(start, now).map_err(|refused| refusal(refused, &rollout))?;
         if dry_run {
-            return Ok(show::shown(&rollout, &[]));
+            return Ok(show::shown(&rollout, &[], Vec::new()));
         }
         // What edges said before is about other releases.
         tx.clear_signals(app, environment, signals::HEALTH).await?;
@@ -315,6 +322,7 @@ impl Control {
         let (operation, event) = match act {
             Act::Pause => ("pauseRollout", Event::Pause { by }),
             Act::Resume => ("resumeRollout", Event::Resume { by }),
+            Act::Approve => ("approveRollout", Event::Approve { by }),
             Act::Promote { full } => ("promoteRollout", Event::Promote { by, full }),
             Act::Abort => ("abortRollout", Event::Abort { by, why }),
         };
@@ -341,7 +349,9 @@ impl Control {
         }
         // Where traffic is on its way back already, nothing is left to say.
         if rollout.on(Event::RollBack { by: by(actor), why: reason.to_owned() }, now).is_ok() {
+            let told = told_of(&rollout);
             rollout.write(tx, &self.integrations.notify).await?;
+            self.gates.tell(&rollout, &told);
             self.wake.notify_one();
         }
         Ok(true)
@@ -357,6 +367,7 @@ impl Control {
         let effects = std::mem::take(&mut rollout.effects);
         let begins = std::mem::take(&mut rollout.begins);
         tell(&rollout, &effects);
+        let told = told_of(&rollout);
         let sentence = rollout.decided.last().map(|decided| decided.transition.sentence.clone());
         if rollout.row.id == 0 {
             // Its id is in the audit entry.
@@ -396,6 +407,7 @@ impl Control {
             self.told.notify_waiters();
         }
         self.show_on_board(&rollout, acknowledged);
+        self.gates.tell(&rollout, &told);
         Ok(rollout)
     }
 
@@ -416,6 +428,11 @@ impl Control {
         let row = self.store.read().await?.rollouts(app, environment, None, 1).await?.pop();
         row.map(Rollout::read).transpose()?.ok_or_else(|| ServiceError::not_found("rollout", "current"))
     }
+}
+
+/// What is about to be written.
+fn told_of(rollout: &Rollout) -> Vec<Transition> {
+    rollout.decided.iter().map(|decided| decided.transition.clone()).collect()
 }
 
 /// What people are told goes to the log, where alerts look; the transitions keep it. What a person wrote as a reason is in no log.
@@ -473,7 +490,7 @@ fn keeps_to(own: &Templates, name: Option<&str>, environment: &str) -> Result<()
 }
 
 /// All mistakes of a plan, seen from the request.
-fn check(plan: &Plan, environment: &str) -> Result<(), ServiceError> {
+fn check(plan: &Plan, environment: &str, unknown: Vec<Fault>) -> Result<(), ServiceError> {
     let fault =
         |pointer: String, code, detail| Fault { pointer, ..Fault::whole(At::traffic(environment), code, detail) };
     let mut faults: Vec<Fault> = Vec::new();
@@ -481,6 +498,7 @@ fn check(plan: &Plan, environment: &str) -> Result<(), ServiceError> {
         let pointer = mistake.pointer.strip_prefix("/template").map(|rest| format!("/plan{rest}"));
         faults.push(fault(pointer.unwrap_or(mistake.pointer), mistake.code, mistake.detail));
     }
+    faults.extend(unknown);
     faults.extend(unavailable(&At::traffic(environment), "/plan", &plan.template));
     if faults.is_empty() { Ok(()) } else { Err(ServiceError::Faults(faults)) }
 }

@@ -32,6 +32,8 @@ pub(super) enum Verb {
     /// Rollouts: a release takes over step by step, by evidence.
     #[command(after_help = rollout::EXAMPLES)]
     Rollout(OfApp<rollout::Verb>),
+    /// Approve the step of a rollout that waits for it.
+    Approve(rollout::Approve),
     /// Take traffic back at once, and see every edge acknowledge it.
     #[command(visible_alias = "rb")]
     Rollback(rollback::Args),
@@ -63,6 +65,7 @@ pub(super) fn run(verb: &Verb) -> Outcome {
         Verb::Release(args) => release::run(args),
         Verb::Traffic(args) => traffic::run(args),
         Verb::Rollout(args) => rollout::run(args),
+        Verb::Approve(args) => rollout::approve(args),
         Verb::Rollback(args) => rollback::run(args),
         Verb::Snapshot(args) => snapshot::run(args),
         Verb::Worker(args) => worker::run(args),

@@ -1,5 +1,6 @@
 //! `bascule rollout`: a release takes over step by step, by evidence, and people decide what machines may not.
 
+mod preview;
 mod show;
 mod template;
 mod watch;
@@ -7,19 +8,20 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use admin_api::rollouts::{PromoteRollout, RolloutAction, StartRollout};
+use admin_api::rollouts::{PreviewRequest, PromoteRollout, RolloutAction, StartRollout};
 
 use super::{
     confirm::Consent,
     exit::{Exit, Outcome},
     noun::OfApp,
-    plane::{Session, duration, object_in},
+    plane::{AppName, Connection, Session, duration, object_in},
 };
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   bascule rollout plan web-1.5.0 -e production --template careful
   bascule rollout start web-1.5.0 -e production && bascule rollout status -e production --watch
+  bascule rollout preview -e production --for 2h
   bascule rollout promote -e production --reason \"looked at it\"
   bascule rollout abort -e production --reason \"not today\" --yes
   bascule rollout template set careful -e production --file careful.json
@@ -67,6 +69,22 @@ pub(super) enum Verb {
     Pause(Decision),
     /// Let a paused or held rollout begin its step anew.
     Resume(Decision),
+    /// Approve the step that waits for it.
+    Approve(Decision),
+    /// Print links that show the candidate to whoever has them, whatever its weight is.
+    Preview {
+        #[command(flatten)]
+        place: Place,
+        /// How long they are good, at most 24h
+        #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        good_for: Duration,
+        /// The page
+        #[arg(long, value_name = "PATH", default_value = "/")]
+        path: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// Approve, or go one place further without waiting for hold and evidence.
     Promote {
         #[command(flatten)]
@@ -123,6 +141,33 @@ pub(super) struct Decision {
     consent: Consent,
 }
 
+const APPROVE_EXAMPLES: &str = "\
+Examples:
+  bascule approve -e production --reason \"looked at the numbers\"
+
+Approves the step that waits for it, and nothing else: 4 when nothing waits, or when whoever started
+the rollout would approve it.";
+
+/// Arguments of `approve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = APPROVE_EXAMPLES)]
+pub(super) struct Approve {
+    #[command(flatten)]
+    decision: Decision,
+    #[command(flatten)]
+    app: AppName,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// `bascule approve`: what many do with a rollout, and nothing else.
+pub(super) fn approve(args: &Approve) -> Outcome {
+    args.connection.run(async |session| {
+        let app = session.app(&args.app).await?;
+        decide(session, &app, &args.decision, "approve").await
+    })
+}
+
 pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
     args.run(async |session, app, verb| match verb {
         Verb::Plan(start) => begin(session, app, start, true).await,
@@ -146,6 +191,12 @@ pub(super) fn run(args: &OfApp<Verb>) -> Outcome {
         }
         Verb::Pause(decision) => decide(session, app, decision, "pause").await,
         Verb::Resume(decision) => decide(session, app, decision, "resume").await,
+        Verb::Approve(decision) => decide(session, app, decision, "approve").await,
+        Verb::Preview { place, good_for, path, reason } => {
+            let seconds = u32::try_from(good_for.as_secs()).unwrap_or(u32::MAX);
+            let request = PreviewRequest { seconds: Some(seconds), path: Some(path.clone()), reason: reason.clone() };
+            preview::run(session, app, &place.environment, &request).await
+        }
         Verb::Promote { decision, full } => promote(session, app, decision, *full).await,
         Verb::Abort(decision) => {
             let environment = &decision.place.environment;

@@ -1,7 +1,10 @@
-//! What a control plane calls by itself: a TOML file with a table `[[notify]]` for each destination.
+//! What a control plane calls by itself: a TOML file with a table `[[notify]]` for each destination, and `[[gate]]` and
+//! `[[hook]]` for whom it asks about a candidate.
 //!
 //! It holds no secrets: it names the files or variables that do, and each is read once here to see that it is there. A
 //! mistake is told with its line.
+
+mod called;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +13,7 @@ use admin::outbound::OutUrl;
 use admin::outbound::secret::SecretAt;
 use admin::outbound::sign::Signers;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use super::layers::{Origin, Problem, did_you_mean, line, read};
@@ -24,6 +28,12 @@ const MOST: usize = 64;
 struct File {
     #[serde(default)]
     notify: Vec<Spanned<Notify>>,
+    /// Read by `called`.
+    #[serde(default, rename = "gate")]
+    _gate: IgnoredAny,
+    /// The same.
+    #[serde(default, rename = "hook")]
+    _hook: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +79,7 @@ pub(super) fn integrations(path: &Path) -> Result<Integrations, Vec<Problem>> {
     if integrations.notify.len() > MOST {
         reader.problem(0, "notify", format!("there are at most {MOST} destinations"));
     }
+    called::read(path, &text, &mut integrations, &mut reader.problems);
     if reader.problems.is_empty() { Ok(integrations) } else { Err(reader.problems) }
 }
 

@@ -93,7 +93,7 @@ settings! {
     "admin_tls.cert" Admin: Path, "", Some("admin-tls-cert"), "PEM file with the certificate chain; with it the API speaks TLS";
     "admin_tls.key" Admin: Path, "", Some("admin-tls-key"), "PEM file with the private key";
     "admin_workers" Admin: Path, "", Some("admin-workers"), "TOML file with the Cloudflare Workers that snapshots are pushed to";
-    "admin_integrations" Admin: Path, "", Some("admin-integrations"), "TOML file with what the control plane calls by itself: whom to notify (docs/notifications.md)";
+    "admin_integrations" Admin: Path, "", Some("admin-integrations"), "TOML file with what the control plane calls by itself: whom to notify (docs/notifications.md), gates and hooks of rollouts (docs/rollouts.md)";
     "admin_limits.rate" Admin: Integer(1, 1_000_000), Limits::default().rate, None, "Requests per second of one token, on average; beyond it 429";
     "admin_limits.burst" Admin: Integer(1, 1_000_000), Limits::default().burst, None, "Requests of one token at once";
     "admin_limits.failures_per_minute" Admin: Integer(1, 1_000_000), Limits::default().failures_rate * 60.0, None, "Wrong tokens from one address per minute, on average; beyond it 429";

@@ -33,7 +33,7 @@ const WHO: [&str; 14] = [
 ];
 
 /// What is answered: `.` = it may (anything but 401 and 403), `1` = 401, `3` = 403.
-const MAY: [(&str, &str); 75] = [
+const MAY: [(&str, &str); 77] = [
     ("listApps", "1111 . .... .. 333"),
     ("createApp", "1111 3 3333 3. 333"),
     ("getApp", "1111 . .... .. 333"),
@@ -73,6 +73,8 @@ const MAY: [(&str, &str); 75] = [
     ("getRolloutReports", "1111 3 .... .. 333"),
     ("pauseRollout", "1111 3 33.. .. 333"),
     ("resumeRollout", "1111 3 33.. .. 333"),
+    ("approveRollout", "1111 3 33.. .. 333"),
+    ("previewRollout", "1111 3 33.. .. 333"),
     ("promoteRollout", "1111 3 33.. .. 333"),
     ("abortRollout", "1111 3 33.. .. 333"),
     ("retryRollout", "1111 3 33.. .. 333"),
@@ -384,14 +386,35 @@ fn writes(token: &str) -> Vec<(&'static str, &'static str, String, Value, Reason
         ("putRolloutTemplate", "PUT", template.clone(), json!({"preview": true}), query),
         ("deleteRolloutTemplate", "DELETE", template, Value::Null, query),
         ("startRollout", "POST", rollouts(""), rollout, body),
+        ("previewRollout", "POST", rollouts("/current/preview-links"), json!({"reason": "why"}), body),
         ("pauseRollout", "POST", rollouts("/current/pause"), json!({"reason": "why"}), body),
         ("resumeRollout", "POST", rollouts("/current/resume"), json!({"reason": "why"}), body),
         ("promoteRollout", "POST", rollouts("/current/promote"), json!({"reason": "why"}), body),
         ("abortRollout", "POST", rollouts("/current/abort"), json!({"reason": "why"}), body),
         ("retryRollout", "POST", rollouts("/current/retry"), json!({"reason": "why"}), body),
+        ("approveRollout", "POST", rollouts("/current/approve"), json!({"reason": "why"}), body),
         ("createToken", "POST", "/api/v1/tokens".to_owned(), json!({"name": "t", "scopes": scopes}), nowhere),
         ("revokeToken", "DELETE", format!("/api/v1/tokens/{token}"), Value::Null, nowhere),
     ]
+}
+
+/// The shop, where candidates can be shown.
+fn with_override() -> String {
+    SHOP.replace("slots: {blue: web-1}}\nreleases:", "slots: {blue: web-1}, override: {query: try}}\nreleases:")
+}
+
+/// In place of the rollout under way, one that somebody else started and that waits for an approval.
+fn waits_for_approval(plane: &ControlPlane) {
+    let rollouts = format!("{PRODUCTION}/rollouts");
+    let current = || plane.ask("GET", &format!("{rollouts}/current"), None).body;
+    assert_eq!(plane.ask("POST", &format!("{rollouts}/current/abort"), None).status, 200);
+    eventually("the one before has ended", current, |rollout| rollout["ended"] == true);
+    let steps = json!([{"weight": 10, "holdMs": 0, "limitMs": 1, "approval": true}, {"weight": 100}]);
+    let plan = json!({"release": "web-2", "plan": {"inconclusive": "promote", "steps": steps}});
+    let other = plane.token("web", "production", "operator");
+    let started = plane.request("POST", &rollouts).token(&other).json(Some(plan)).send();
+    assert_eq!(started.status, 201, "{started:?}");
+    eventually("it waits", current, |rollout| rollout["state"] == "waitingForApproval");
 }
 
 /// Methods other than GET that change nothing that is audited.
@@ -431,13 +454,16 @@ fn every_write_leaves_one_audit_entry_and_a_refused_one_none() {
             let request = if method == "POST" || is_new { request } else { request.header("if-match", "*") };
             let request = request.header("x-request-id", &format!("audit-{id}"));
             match id {
-                "apply" if body.is_null() => request.body("application/yaml", SHOP).send(),
+                "apply" if body.is_null() => request.body("application/yaml", &with_override()).send(),
                 _ => request.json((!body.is_null()).then_some(body)).send(),
             }
         };
         if id == "retryRollout" {
             let current = || plane.ask("GET", &format!("{PRODUCTION}/rollouts/current"), None).body;
             eventually("the one before has ended", current, |rollout| rollout["ended"] == true);
+        }
+        if id == "approveRollout" {
+            waits_for_approval(&plane);
         }
         let before = entries();
         if operation.queries.iter().any(|query| query == "dryRun") {

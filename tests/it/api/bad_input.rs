@@ -60,6 +60,8 @@ fn writes() -> Vec<Write> {
         ),
         act("pauseRollout", "pause"),
         act("resumeRollout", "resume"),
+        act("approveRollout", "approve"),
+        act("previewRollout", "preview-links"),
         act("promoteRollout", "promote"),
         act("abortRollout", "abort"),
         act("retryRollout", "retry"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admin::edges::Hub;
+use admin::integrations::Integrations;
 use admin::model::{At, Edit};
 use admin::principal::{Principal, Role, Scope};
 use admin::service::rollouts::Act;
@@ -32,6 +33,7 @@ pub(super) struct Failing {
 
 pub(super) struct World {
     location: Location,
+    integrations: Integrations,
     _folder: Option<tempfile::TempDir>,
     runtime: Arc<tokio::runtime::Runtime>,
     control: Option<Control>,
@@ -52,19 +54,26 @@ pub(super) fn person(name: &str) -> Actor {
 impl World {
     pub(super) fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder))
+        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder), Integrations::default())
+    }
+
+    /// On SQLite, with whom it calls.
+    pub(super) fn calling(integrations: Integrations) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::on(Location::Sqlite(folder.path().join("bascule.db")), Some(folder), integrations)
     }
 
     pub(super) fn postgres() -> Self {
-        Self::on(Location::Postgres(tests::postgres::database()), None)
+        Self::on(Location::Postgres(tests::postgres::database()), None, Integrations::default())
     }
 
-    fn on(location: Location, folder: Option<tempfile::TempDir>) -> Self {
+    fn on(location: Location, folder: Option<tempfile::TempDir>, integrations: Integrations) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = Arc::new(runtime.expect("threads"));
         let (driver, now) = (Driver::default(), BEGIN);
         let mut world = Self {
             location,
+            integrations,
             _folder: folder,
             runtime,
             control: None,
@@ -89,7 +98,7 @@ impl World {
         let store = self.runtime.block_on(Store::open(&self.location)).expect("it opens");
         let signer = Signer::from_seed(&"7".repeat(64)).expect("a key");
         let hub = Arc::new(Hub::new(signer.public_key().clone()));
-        Control::new(store, signer, hub)
+        Control::new(store, signer, hub).with_integrations(self.integrations.clone())
     }
 
     fn furnish(&self) {
@@ -131,6 +140,19 @@ impl World {
     pub(super) fn try_start(&self, who: &str, release: &str, plan: Value) -> Result<Rollout, ServiceError> {
         let request = StartRollout { release: release.into(), plan: Some(plan), ..StartRollout::default() };
         self.runtime.block_on(self.control().start_rollout(&person(who), SCOPE, &request, false, self.now))
+    }
+
+    /// Stores a template of the environment; the code with which it is refused.
+    pub(super) fn put_template(&self, name: &str, template: Value) -> Result<(), &'static str> {
+        let at = At::template(SCOPE.1, name);
+        let intent = Intent { app: SCOPE.0.into(), is_authorised: true, ..Intent::default() };
+        let ada = person("ada");
+        let put = self.control().change(&ada, intent, |_| Ok(vec![Edit::put(at, template)]));
+        match self.runtime.block_on(put) {
+            Ok(_) => Ok(()),
+            Err(ServiceError::Faults(faults)) => Err(faults.first().map_or("", |fault| fault.code)),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(super) fn act(&self, who: &str, act: Act) -> Result<Rollout, ServiceError> {

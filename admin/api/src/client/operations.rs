@@ -17,7 +17,9 @@ use crate::calibration::Calibration;
 use crate::objects::{
     AppBody, EnvironmentBody, FlagBody, Named, Page, ReleaseBody, SegmentBody, TargetingBody, TrafficBody,
 };
-use crate::rollouts::{Rollout, RolloutHead, RolloutReports, RolloutTemplate, StartRollout};
+use crate::rollouts::{
+    PreviewLinks, PreviewRequest, Rollout, RolloutHead, RolloutReports, RolloutTemplate, StartRollout,
+};
 
 /// Items of one part of a list, the most that there may be.
 const PART: usize = 200;
@@ -389,7 +391,7 @@ impl Client {
         self.ask(call.query("after", &after.to_string())).await
     }
 
-    /// `pauseRollout`, `resumeRollout`, `promoteRollout`, `abortRollout`, `retryRollout`: the verb is the end of the path.
+    /// `pauseRollout`, `resumeRollout`, `approveRollout`, `promoteRollout`, `abortRollout`, `retryRollout`: the verb is the end of the path.
     pub async fn act_on_rollout(
         &self,
         app: &str,
@@ -399,6 +401,17 @@ impl Client {
     ) -> Result<Reply<Rollout>, ClientError> {
         let path = of_environment(app, environment, &["rollouts", "current", verb]);
         self.ask(Call::v1(Method::POST, &path).json(action)?).await
+    }
+
+    /// `previewRollout`.
+    pub async fn preview_rollout(
+        &self,
+        app: &str,
+        environment: &str,
+        request: &PreviewRequest,
+    ) -> Result<Reply<PreviewLinks>, ClientError> {
+        let path = of_environment(app, environment, &["rollouts", "current", "preview-links"]);
+        self.ask(Call::v1(Method::POST, &path).json(request)?).await
     }
 
     /// `signPanicOverride`.

@@ -83,7 +83,10 @@ impl State {
         if !self.phase.place().is_some_and(|place| plan.is_full(place)) {
             return Ok(self.back(Why::Newer(newer), By::Machine, End::Superseded));
         }
-        let good = |stay: &&Stay| stay.ready && plan.missing(stay).is_empty() && !plan.needs_approval(stay.place);
+        let confirmed = |stay: &Stay| stay.place == Place::Bake || !plan.hooks.is_asked_last();
+        let good = |stay: &&Stay| {
+            stay.ready && plan.missing(stay).is_empty() && !plan.needs_approval(stay.place) && confirmed(stay)
+        };
         self.phase.stay().filter(good).filter(|_| self.frozen.is_none()).ok_or(Refused::Waits)?;
         Ok(self.promoted(&format!("{}, and {newer} needs the place", self.known()), true))
     }
@@ -105,7 +108,6 @@ fn passed_over(stay: &Stay, to: Place, plan: &Plan) -> Vec<String> {
             return found;
         }
         place = next;
-        let gates = plan.step(place).map_or(&[][..], |step| &step.gates);
-        found.extend(gates.iter().map(|gate| format!("gate {gate}")));
+        found.extend(plan.gates(place).map(|gate| format!("gate {gate}")));
     }
 }

@@ -1,7 +1,7 @@
 //! Single decisions.
 
 use super::*;
-use crate::{End, Inconclusive, Phase, Position, Superseding};
+use crate::{End, Inconclusive, Phase, Place, Position, Superseding};
 
 #[test]
 fn a_good_candidate_is_promoted_and_a_bad_one_is_not() {
@@ -109,7 +109,7 @@ fn a_gate_that_says_no_holds_until_it_says_yes() {
     plan.template.steps[0].gates = vec!["smoke".into()];
     let mut ride = Ride::started(plan);
     let gate = |passed| Event::Gate {
-        at: Position { wave: 0, step: 0 },
+        at: Place::Step(Position { wave: 0, step: 0 }),
         name: "smoke".into(),
         passed,
         detail: "2 of 9 checks".into(),

@@ -7,7 +7,7 @@ use proptest::strategy::Strategy;
 use verdict::{Criterion, FULL_WEIGHT};
 
 use super::*;
-use crate::{HeldWhy, Inconclusive, Phase, Place, Position, Superseding};
+use crate::{HeldWhy, Hooks, Inconclusive, Phase, Place, Position, Superseding};
 
 fn event() -> impl Strategy<Value = Event> {
     let who = prop_oneof![Just(person("ada")), Just(person("bob")), Just(person("eve")), Just(By::Machine)];
@@ -17,15 +17,17 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Verdict::Hold(HoldReason::Inconclusive)),
         Just(Verdict::Hold(HoldReason::Warning(Criterion::Errors))),
     ];
-    let place = (0..2_usize, 0..4_usize).prop_map(|(wave, step)| Position { wave, step });
+    let step = (0..2_usize, 0..4_usize).prop_map(|(wave, step)| Place::Step(Position { wave, step }));
+    let place = prop_oneof![8 => step, 1 => Just(Place::Start), 1 => Just(Place::Bake)];
+    let name = prop::sample::select(vec!["smoke", "smoke", "begin", "check", "watch", "raise", "promote"]);
     prop_oneof![
         12 => Just(Event::Tick),
         16 => Just(good()),
         4 => verdict.prop_map(judged),
         1 => Just(bad()),
         1 => (who.clone(), 0..4_u32).prop_map(|(by, machine_rollbacks)| Event::Start { by, machine_rollbacks, accepted: false }),
-        8 => (place, prop::bool::weighted(0.8)).prop_map(|(at, passed)| {
-            Event::Gate { at, name: "smoke".into(), passed, detail: String::new() }
+        12 => (place, name, prop::bool::weighted(0.8)).prop_map(|(at, name, passed)| {
+            Event::Gate { at, name: name.into(), passed, detail: String::new() }
         }),
         1 => prop::bool::weighted(0.8).prop_map(|stable_too| Event::Alarm { detail: "5 of 6 probes".into(), stable_too }),
         4 => who.clone().prop_map(|by| Event::Approve { by }),
@@ -46,8 +48,13 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn plan() -> impl Strategy<Value = Plan> {
     let inconclusive = prop_oneof![Just(Inconclusive::Hold), Just(Inconclusive::Promote), Just(Inconclusive::Abort)];
-    (inconclusive, any::<bool>(), any::<bool>()).prop_map(|(inconclusive, preview, replace)| {
+    (inconclusive, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(inconclusive, preview, replace, hooked)| {
         let mut plan = canary();
+        if hooked {
+            let one = |name: &str| vec![name.to_owned()];
+            let (confirm, before, during) = (one("begin"), one("check"), one("watch"));
+            plan.hooks = Hooks { confirm, before, during, raise: one("raise"), promote: one("promote") };
+        }
         let template = &mut plan.template;
         template.waves = vec![vec!["eu".into()], vec!["us".into()]];
         template.steps[1].gates = vec!["smoke".into()];
@@ -59,11 +66,16 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+/// The rank of the first step, and of the last.
+const FIRST: usize = 3;
+const LAST: usize = FIRST + 7;
+
 /// How far a state is on the way.
 fn rank(phase: &Phase) -> usize {
     let place = |place| match place {
         Place::Preview => 1,
-        Place::Step(Position { wave, step }) => 2 + wave * 4 + step,
+        Place::Start => 2,
+        Place::Step(Position { wave, step }) => FIRST + wave * 4 + step,
         Place::Bake => 100,
     };
     match phase {
@@ -94,15 +106,28 @@ fn may_go(before: &State, event: &Event, now: u64, plan: &Plan, to: usize) -> bo
         let now = matches!(event, Event::Gate { name, passed: true, .. } if name == gate);
         now || stay.is_some_and(|stay| stay.passed.contains(gate))
     };
-    let gates = step.is_none_or(|step| step.gates.iter().all(passed));
+    let rank_before = rank(&before.phase);
+    let Hooks { confirm, before: first, during, raise, promote } = &plan.hooks;
+    let hooks: Vec<&String> = match rank_before {
+        2 => confirm.iter().chain(first).chain(raise).collect(),
+        FIRST..LAST => during.iter().chain(raise).collect(),
+        LAST => during.iter().collect(),
+        100 => during.iter().chain(promote).collect(),
+        _ => Vec::new(),
+    };
+    let gates = step.is_none_or(|step| step.gates.iter().all(passed)) && hooks.into_iter().all(passed);
     let approval = step.is_some_and(|step| step.approval);
     match event {
         Event::Start { .. } => true,
         Event::Approve { by } => matches!(before.phase, Phase::WaitingForApproval { .. }) && approves(before, by),
         Event::Promote { by, .. } => {
-            let first = place.map_or(0, |_| rank(&before.phase));
-            let between = (first..to).filter(|rank| (2..100).contains(rank)).map(|rank| (rank - 2) % 4);
-            let free = between.clone().all(|index| index != 2) && gates && between.skip(1).all(|index| index != 1);
+            let steps = (rank_before..to).filter(|rank| (FIRST..=LAST).contains(rank));
+            let step = |rank: usize| (rank - FIRST) % 4;
+            let later = steps.clone().filter(|rank| *rank > rank_before).collect::<Vec<_>>();
+            let approvals = steps.clone().any(|rank| step(rank) == 2);
+            let asked = later.iter().any(|rank| step(*rank) == 1 || !during.is_empty());
+            let started = rank_before < 2 && to > 2 && !confirm.is_empty();
+            let free = !approvals && gates && !asked && !started;
             *by != By::Machine && (free || approves(before, by))
         }
         Event::Supersede { .. } => {
@@ -118,9 +143,10 @@ fn may_go(before: &State, event: &Event, now: u64, plan: &Plan, to: usize) -> bo
                 _ => stay.ready,
             };
             let without = plan.template.inconclusive == Inconclusive::Promote && now >= stay.since + limit;
-            // Two waves of four steps, from 2 to 9.
-            let next = if rank(&before.phase) == 9 { 100 } else { rank(&before.phase) + 1 };
-            to == next && now >= stay.since + hold && gates && !approval && (ready || without)
+            // Two waves of four steps.
+            let next = if rank_before == LAST { 100 } else { rank_before + 1 };
+            let (early, shown) = (now < stay.since + hold, ready || without);
+            to == next && gates && !approval && (rank_before == 2 || (!early && shown))
         }
         _ => false,
     }
@@ -134,7 +160,7 @@ fn approves(before: &State, by: &By) -> bool {
 fn weights(phase: &Phase, plan: &Plan) -> Option<BTreeMap<&'static str, u32>> {
     let of = |eu, us| Some([("eu", eu), ("us", us), ("", us)].into());
     match phase.place()? {
-        Place::Preview => of(0, 0),
+        Place::Preview | Place::Start => of(0, 0),
         Place::Bake => of(FULL_WEIGHT, FULL_WEIGHT),
         Place::Step(at) => {
             let weight = plan.template.steps[at.step].millionths()?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use admin_api::edge::Scope;
-use rollout::{By, Event, Grounds, Ms, Phase, Place};
+use rollout::{By, Event, Grounds, Ms, Phase};
 use verdict::{Evidence, Names, Progress};
 
 use super::evidence::{Weighed, count, is_judged, rebuilt};
@@ -55,6 +55,7 @@ impl Control {
     pub async fn drive_rollouts(&self, driver: &mut Driver, now: i64) -> Result<Looked, ServiceError> {
         let rows = self.store.read().await?.rollouts_under_way().await?;
         driver.known.retain(|id, _| rows.iter().any(|row| row.id == *id));
+        self.gates.keep(&rows.iter().map(|row| row.id).collect::<Vec<_>>());
         let mut looked = Looked::default();
         for row in rows {
             let (id, release) = (row.id, row.release.clone());
@@ -80,6 +81,7 @@ impl Control {
         let rows = self.store.read().await?.signals(&rollout.row.app, &rollout.row.environment).await?;
         let mut events = self.happened(&rollout, &rows, now).await?;
         events.extend(signals::events(&rollout, &rows, now));
+        events.extend(self.gate_events(&rollout, now).await?);
         let is_late = rollout.state.deadline(&rollout.plan).is_some_and(|deadline| deadline <= now);
         let RolloutRow { id, counted, transitions, .. } = rollout.row;
         let mut view = self.store.read().await?;
@@ -152,11 +154,10 @@ impl Control {
             }
             Phase::Step(stay) | Phase::Held { stay, .. } => {
                 let asks = plan.missing(stay).contains(&ACKNOWLEDGED);
-                let Place::Step(at) = stay.place else { return Ok(Vec::new()) };
                 let proof = if asks { Some(proof().await) } else { None };
                 let passed = proof.filter(|proof| proof.missing.is_empty());
                 let event = |proof: Proof| Event::Gate {
-                    at,
+                    at: stay.place,
                     name: ACKNOWLEDGED.to_owned(),
                     passed: true,
                     detail: format!("{} edges run snapshot {number}", proof.edges.len()),

@@ -116,7 +116,8 @@ fn weighed_since(state: &State) -> Ms {
 
 /// Whether the candidate takes traffic that the split gave it.
 pub(crate) fn is_judged(phase: &Phase) -> bool {
-    matches!(phase, Phase::KeepingWarm { .. }) || phase.place().is_some_and(|place| place != Place::Preview)
+    matches!(phase, Phase::KeepingWarm { .. })
+        || phase.place().is_some_and(|place| !matches!(place, Place::Preview | Place::Start))
 }
 
 fn open(rollout: &Rollout, stratum: &str, now: i64) -> Batch {

@@ -1,7 +1,8 @@
 //! Rollouts as people see them.
 
 use admin_api::rollouts::{
-    Rollout as Shown, RolloutEvidence, RolloutGroup, RolloutHead, RolloutReports, RolloutTally, RolloutTransition,
+    Rollout as Shown, RolloutEvidence, RolloutGate, RolloutGroup, RolloutHead, RolloutReports, RolloutTally,
+    RolloutTransition,
 };
 use rollout::{By, Grounds, Phase, Place};
 use serde_json::Value;
@@ -79,16 +80,17 @@ impl Control {
         let after = rollout.row.transitions - MOST;
         let mut tx = self.store.read().await?;
         let transitions = tx.transitions(rollout.row.id, after.max(0), 2 * u32::try_from(MOST).unwrap_or(0)).await?;
-        Ok(shown(rollout, &transitions))
+        Ok(shown(rollout, &transitions, self.shown_gates(rollout)))
     }
 }
 
-pub(super) fn shown(rollout: &Rollout, transitions: &[TransitionRow]) -> Shown {
+pub(super) fn shown(rollout: &Rollout, transitions: &[TransitionRow], gates: Vec<RolloutGate>) -> Shown {
     Shown {
         head: head(rollout),
         dry_run: rollout.row.id == 0,
         overruled: rollout.plan.overruled.clone(),
         evidence: rollout.state.latest.as_ref().map(evidence),
+        gates,
         plan: serde_json::to_value(&rollout.plan.template).unwrap_or_default(),
         transitions: transitions.iter().map(transition).collect(),
     }
@@ -139,7 +141,7 @@ pub(super) fn now(rollout: &Rollout) -> RolloutNow {
 }
 
 /// The candidate's share, in millionths.
-fn weight(rollout: &Rollout) -> u32 {
+pub(super) fn weight(rollout: &Rollout) -> u32 {
     match (&rollout.state.phase, rollout.state.phase.place()) {
         (Phase::KeepingWarm { .. } | Phase::Promoted { .. }, _) | (_, Some(Place::Bake)) => FULL_WEIGHT,
         (_, Some(place)) => rollout.plan.step(place).and_then(rollout::Step::millionths).unwrap_or(0),

@@ -1,6 +1,6 @@
 //! Rollouts in words.
 
-use admin_api::rollouts::{Rollout, RolloutEvidence, RolloutHead, RolloutTransition};
+use admin_api::rollouts::{Rollout, RolloutEvidence, RolloutGate, RolloutHead, RolloutTransition};
 use serde_json::Value;
 
 use super::super::{changes::clean, output::Paint, table::Table};
@@ -10,11 +10,19 @@ pub(super) fn status(rollout: &Rollout) -> String {
     let known = rollout.evidence.iter().map(|evidence| format!("known: {}", clean(&evidence.sentence)));
     let hurt = rollout.evidence.as_ref().map_or(0, |evidence| evidence.hurt);
     let hurt = (hurt > 0).then(|| format!("visitors hurt by the candidate so far: {}", verdict::grouped(hurt)));
+    let gates = rollout.gates.iter().filter(|gate| gate.state != "passed").map(gate);
     let last = rollout.transitions.last().map(sentence);
     let deadline = rollout.head.deadline.iter().map(|at| format!("by itself at the latest at {}", clean(at)));
     let overruled = rollout.overruled.iter().map(|why| clean(why));
     let first = [line(&rollout.head)].into_iter().chain(overruled);
-    lines(first.chain(known).chain(hurt).chain(last).chain(deadline))
+    lines(first.chain(known).chain(hurt).chain(gates).chain(last).chain(deadline))
+}
+
+/// A gate that is waited for, and what it said last.
+fn gate(gate: &RolloutGate) -> String {
+    let detail = gate.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+    let failed = gate.failed_checks.map_or_else(String::new, |failed| format!(", {failed} failed checks"));
+    clean(&format!("gate {} is {}, asked {} times{failed}{detail}", gate.name, gate.state, gate.asked))
 }
 
 /// With everything that was decided.

@@ -106,4 +106,52 @@ fn a_policy_that_refuses_has_a_code_of_its_own() {
     let refused = run(&plane, ["rollout", "promote", "-e", "production"]);
     assert_eq!(refused.code, 5, "{refused:?}");
     assert!(refused.stderr.contains("four_eyes"), "{refused:?}");
+    let early = run(&plane, ["approve", "-e", "production"]);
+    assert_eq!(early.code, 4, "nothing waits for it yet: {early:?}");
+    assert!(early.stderr.contains("rollout_not_now"), "{early:?}");
+}
+
+#[test]
+fn an_approval_is_given_by_somebody_else_and_passes_one_step() {
+    let plane = shop();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("plan.json");
+    let steps = json!([{"weight": 10, "holdMs": 0, "limitMs": 1, "approval": true}, {"weight": 100}]);
+    std::fs::write(&file, json!({"inconclusive": "promote", "steps": steps}).to_string()).expect("written");
+    done(&plane, ["rollout", "start", "web-2", "-e", "production", "--file", &file.display().to_string()]);
+    eventually("it waits", || state(&plane), |state| state == "waitingForApproval");
+    let alone = run(&plane, ["approve", "-e", "production"]);
+    assert_eq!(alone.code, 5, "who started it does not approve it: {alone:?}");
+    let bob = plane.token("web", "production", "operator");
+    let path = format!("{PRODUCTION}/rollouts/current");
+    let approve = || plane.request("POST", &format!("{path}/approve")).token(&bob).send();
+    let approved = approve();
+    assert_eq!((&approved.body["state"], &approved.body["step"]), (&json!("step"), &json!(2)), "{approved:?}");
+    let again = approve();
+    assert_eq!(
+        (again.status, &again.body["code"]),
+        (409, &json!("rollout_not_now")),
+        "it passes nothing else: {again:?}"
+    );
+    done(&plane, ["rollout", "abort", "-e", "production", "--yes"]);
+    eventually("it ended", || state(&plane), |state| state == "aborted");
+    let start = [("template", "blue-green"), ("release", "web-2")].map(|(key, value)| (key.to_owned(), json!(value)));
+    let body = Value::Object(start.into_iter().collect());
+    assert_eq!(
+        plane.request("POST", &format!("{PRODUCTION}/rollouts")).token(&bob).json(Some(body)).send().status,
+        201
+    );
+    let nothing = run(&plane, ["approve", "-e", "production"]);
+    assert_eq!(nothing.code, 4, "a preview waits for no approval: {nothing:?}");
+    let links = run(&plane, ["rollout", "preview", "-e", "production", "--for", "2h"]);
+    assert_eq!(links.code, 4, "{links:?}");
+    assert!(links.stderr.contains("no_override") && links.stderr.contains("traffic"), "{links:?}");
+    done(&plane, ["rollout", "abort", "-e", "production", "--yes"]);
+    eventually("it ended", || state(&plane), |state| state == "aborted");
+    let slots = json!({"active": "blue", "slots": {"blue": "web-1"}, "override": {"query": "try"}});
+    assert_eq!(plane.change("PUT", &format!("{PRODUCTION}/traffic"), "*", Some(slots)).status, 200);
+    done(&plane, ["rollout", "start", "web-2", "-e", "production", "--template", "blue-green"]);
+    let links = done(&plane, ["rollout", "preview", "-e", "production", "--for", "2h"]);
+    assert!(links.starts_with("https://shop.example/?try=o1.green."), "{links}");
+    assert_eq!(run(&plane, ["rollout", "preview", "-e", "production", "--for", "25h"]).code, 2, "at most a day");
 }
