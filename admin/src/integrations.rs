@@ -128,9 +128,9 @@ impl Channel {
 }
 
 impl Destination {
-    /// Whether it is told of this.
-    pub fn wants(&self, app: &str, environment: &str, occasion: Occasion) -> bool {
+    /// Whether it is told of what happens there.
+    pub fn is_for(&self, app: &str, environment: &str) -> bool {
         let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-        is(&self.app, app) && is(&self.environment, environment) && self.events.contains(&occasion)
+        is(&self.app, app) && is(&self.environment, environment)
     }
 }

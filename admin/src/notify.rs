@@ -98,7 +98,8 @@ pub fn occasion(transition: &Transition) -> Option<Occasion> {
         "keepingWarm" => Occasion::Promoted,
         // From the bake at once, when a newer release needed the place.
         "promoted" if from != "keepingWarm" => Occasion::Promoted,
-        "held" | "waitingForApproval" if from != to => Occasion::Held,
+        // Held anew for another reason too.
+        "held" | "waitingForApproval" => Occasion::Held,
         _ if from == "pending" => Occasion::Started,
         "step" | "baking" if from == "step" || from == "waitingForApproval" => Occasion::Advanced,
         "step" | "baking" if from == "held" => Occasion::Advanced,
@@ -181,7 +182,7 @@ mod tests {
             ("step", "step", Some(Occasion::Advanced)),
             ("step", "baking", Some(Occasion::Advanced)),
             ("step", "held", Some(Occasion::Held)),
-            ("held", "held", None),
+            ("held", "held", Some(Occasion::Held)),
             ("held", "step", Some(Occasion::Advanced)),
             ("step", "waitingForApproval", Some(Occasion::Held)),
             ("step", "rollingBack", Some(Occasion::RollingBack)),

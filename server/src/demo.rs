@@ -1,4 +1,4 @@
-//! `bascule demo`: a canary and a rollback to look at, with nothing to set up.
+//! `bascule demo`: a rollout that goes wrong and is taken back by the verdict, to look at, with nothing to set up.
 //!
 //! Everything is real: two HTTP servers, a control plane, two gateways with the edge module, visitors over TCP. It
 //! listens on the loopback address only, and on other ports when the usual ones are taken.
@@ -33,6 +33,19 @@ use walk::Walk;
 /// Between two walks, for whoever looks only now.
 const BETWEEN_WALKS: Duration = Duration::from_secs(5);
 
+/// What is wrong with the candidate, from 25 % on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A fifth of its answers are errors.
+    Errors,
+    /// It takes its time.
+    Latency,
+    /// It ends.
+    Crash,
+    /// Nothing.
+    None,
+}
+
 /// How to demonstrate.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,13 +61,16 @@ pub struct Options {
     pub json: bool,
     /// The engine in this binary instead of the module.
     pub native: bool,
+    /// What is wrong with the candidate.
+    pub fault: Fault,
 }
 
-/// Runs the demo; the answer is whether no request failed and no visitor went back and forth.
+/// Runs the demo; the answer is whether every walk ended as it should, nothing but the fault failed, and no visitor went back
+/// and forth.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let engine = if options.native { Engine::native() } else { Engine::wasm(Module::embedded()?) };
     let board = Arc::new(Board::new(options.visitors));
-    let upstreams = Upstreams::start(&board)?;
+    let upstreams = Upstreams::start(&board, options.fault)?;
     let stage = Stage::start(options.native)?;
     stage.apply(&site::yaml(upstreams.blue, upstreams.green))?;
     let gateways = stage.addresses();
@@ -68,11 +84,21 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let stop = stop_on_signal()?;
     visitors::start(&board, &gateways, options.rate)?;
     let view = View::new(Style::of(options.json), setting, Arc::clone(&board))?;
-    let mut walk = Walk { board: Arc::clone(&board), stage: &stage, view, step: options.step, stop, share: 0 };
+    let mut walk = Walk {
+        board: Arc::clone(&board),
+        stage: &stage,
+        view,
+        fault: options.fault,
+        step: options.step,
+        stop,
+        share: 0,
+        settled: Vec::new(),
+        as_expected: true,
+    };
     let walked = walk_about(&mut walk, options.once);
     walk.view.finish()?;
     walked?;
-    Ok(board.errors() == 0 && board.flaps() == 0)
+    Ok(walk.as_expected && board.errors() == 0 && board.flaps() == 0)
 }
 
 fn walk_about(walk: &mut Walk<'_>, once: bool) -> anyhow::Result<()> {
@@ -83,6 +109,7 @@ fn walk_about(walk: &mut Walk<'_>, once: bool) -> anyhow::Result<()> {
             break;
         }
         walk.step = step;
+        walk.begin_anew()?;
     }
     Ok(())
 }

@@ -237,7 +237,7 @@ fn what_is_not_taken_is_sent_again_and_what_is_refused_is_given_up() {
     let audit = row("audit");
     assert_eq!(
         (&audit["state"], &audit["attempts"], &audit["error"]),
-        (&json!("givenUp"), &json!(1), &json!("410 Gone: said"))
+        (&json!("givenUp"), &json!(1), &json!("410 Gone"))
     );
     *scene.hook.answers.lock().unwrap() = vec![("204 No Content", "")];
     let again = plane.ask("POST", &format!("{PRODUCTION}/notifications/{}/retry", audit["id"]), None);

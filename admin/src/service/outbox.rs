@@ -57,14 +57,18 @@ pub(crate) async fn enqueue(
     told: &Announcement,
 ) -> Result<(), ServiceError> {
     let Announcement { app, environment, occasion, .. } = told;
-    for destination in destinations.iter().filter(|one| one.wants(app, environment, *occasion)) {
+    for destination in destinations.iter().filter(|one| one.is_for(app, environment)) {
         let mut actions = Vec::new();
         match &destination.channel {
-            Channel::PagerDuty { .. } if told.page => actions.push((Action::Trigger.as_str(), told.rollout)),
+            // Whoever was called is told that it is over, whatever else they want to hear.
             Channel::PagerDuty { .. } if is_over(*occasion) => {
                 let open = tx.open_pages(&destination.name, app, environment).await?;
-                actions.extend(open.into_iter().map(|rollout| (Action::Resolve.as_str(), rollout)));
+                let open =
+                    open.into_iter().filter(|rollout| *occasion != Occasion::Advanced || *rollout == told.rollout);
+                actions.extend(open.map(|rollout| (Action::Resolve.as_str(), rollout)));
             }
+            _ if !destination.events.contains(occasion) => {}
+            Channel::PagerDuty { .. } if told.page => actions.push((Action::Trigger.as_str(), told.rollout)),
             Channel::PagerDuty { .. } => {}
             Channel::Slack { .. } | Channel::Webhook { .. } => actions.push(("post", told.rollout)),
         }
@@ -139,7 +143,7 @@ impl Control {
                 Sent::Later(error, _) if is_late => (GIVEN_UP.to_owned(), None, Some(error)),
                 Sent::Later(error, after) => {
                     goes_on = false;
-                    let pause = after.map_or_else(|| pause_ms(row.attempts), |after| clamp_ms(after));
+                    let pause = after.map_or_else(|| pause_ms(row.attempts), clamp_ms);
                     (WAITING.to_owned(), Some(ids::now_ms().max(now) + pause), Some(error))
                 }
             };
@@ -231,8 +235,8 @@ impl Control {
             Ok(answer) => answer,
             Err(error) => return Sent::Later(chain(&error), None),
         };
-        let said: String = String::from_utf8_lossy(&answer.body).chars().filter(|char| !char.is_control()).collect();
-        let said: String = format!("{}: {said}", answer.status).chars().take(MOST_ERROR).collect();
+        // What a receiver says may repeat the secret that it was sent.
+        let said = answer.status.to_string();
         match answer.status {
             status if status.is_success() => Sent::Taken,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {

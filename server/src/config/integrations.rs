@@ -266,8 +266,8 @@ secretFile = "hook.secret"
         let [ops, pager, audit] = &read.notify[..] else { panic!("{read:?}") };
         assert_eq!((ops.channel.as_str(), ops.events.len()), ("slack", 2));
         assert_eq!(ops.link.as_deref(), Some("https://bascule.example"));
-        assert!(ops.wants("web", "production", Occasion::Held) && !ops.wants("api", "production", Occasion::Held));
-        assert!(!ops.wants("web", "production", Occasion::Started));
+        assert!(ops.is_for("web", "production") && !ops.is_for("api", "production"));
+        assert!(ops.events.contains(&Occasion::Held) && !ops.events.contains(&Occasion::Started));
         assert!(
             matches!(&pager.channel, Channel::PagerDuty { url, .. } if url.to_string() == "https://events.pagerduty.com")
         );

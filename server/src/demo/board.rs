@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -19,8 +19,12 @@ pub(super) struct Board {
     requests: AtomicU64,
     errors: AtomicU64,
     flaps: AtomicU64,
-    /// The direction in which visitors may move now: to green, or back to blue.
-    toward_green: AtomicBool,
+    /// The direction in which visitors may move now: 0 = either, else 1 + index of the slot.
+    toward: AtomicU8,
+    /// Whether green shows its fault.
+    is_faulty: AtomicBool,
+    /// When green first showed it, milliseconds since 1970; 0 = not yet.
+    first_fault_ms: AtomicI64,
     /// Microseconds of the answers since the last sample.
     latencies: Mutex<Vec<u32>>,
 }
@@ -34,6 +38,7 @@ struct Visitor {
     /// When each upstream last saw the visitor.
     arrived_at: [AtomicU64; 2],
     flag_on: AtomicBool,
+    hurt: AtomicBool,
 }
 
 /// Since the last sample, and in total.
@@ -57,7 +62,9 @@ impl Board {
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             flaps: AtomicU64::new(0),
-            toward_green: AtomicBool::new(true),
+            toward: AtomicU8::new(code(Slot::Green)),
+            is_faulty: AtomicBool::new(false),
+            first_fault_ms: AtomicI64::new(0),
             latencies: Mutex::default(),
         }
     }
@@ -70,9 +77,47 @@ impl Board {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// From now on visitors may only move this way.
-    pub(super) fn expect_moves(&self, toward: Slot) {
-        self.toward_green.store(toward == Slot::Green, Relaxed);
+    /// From now on visitors may only move this way, or either way.
+    pub(super) fn expect_moves(&self, toward: Option<Slot>) {
+        self.toward.store(toward.map_or(0, code), Relaxed);
+    }
+
+    /// From now on green shows its fault, or no longer does; nobody is hurt yet.
+    pub(super) fn set_fault(&self, is_faulty: bool) {
+        if is_faulty {
+            self.first_fault_ms.store(0, Relaxed);
+            self.visitors.iter().for_each(|visitor| visitor.hurt.store(false, Relaxed));
+        }
+        self.is_faulty.store(is_faulty, Relaxed);
+    }
+
+    /// Whether green shows its fault now.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.is_faulty.load(Relaxed)
+    }
+
+    /// Green has shown its fault to somebody.
+    pub(super) fn showed_fault(&self) {
+        // Only the first time counts.
+        let _ = self.first_fault_ms.compare_exchange(0, admin::ids::now_ms(), Relaxed, Relaxed);
+    }
+
+    /// When green first showed its fault.
+    pub(super) fn first_fault_ms(&self) -> Option<i64> {
+        Some(self.first_fault_ms.load(Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// A visitor was answered, and not as they wished.
+    pub(super) fn hurt(&self, visitor: usize) {
+        if let Some(record) = self.visitors.get(visitor) {
+            record.hurt.store(true, Relaxed);
+        }
+    }
+
+    /// How many visitors saw the fault.
+    pub(super) fn hurt_visitors(&self) -> u32 {
+        let count = self.visitors.iter().filter(|visitor| visitor.hurt.load(Relaxed)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// A visitor was answered.
@@ -80,8 +125,8 @@ impl Board {
         let Some(record) = self.visitors.get(visitor) else { return };
         self.requests.fetch_add(1, Relaxed);
         let before = record.slot.swap(code(slot), Relaxed);
-        let wanted = if self.toward_green.load(Relaxed) { Slot::Green } else { Slot::Blue };
-        if before != 0 && before != code(slot) && slot != wanted {
+        let toward = self.toward.load(Relaxed);
+        if before != 0 && before != code(slot) && toward != 0 && toward != code(slot) {
             self.flaps.fetch_add(1, Relaxed);
         }
         let micros = self.now().saturating_sub(asked_at) / 1000;
@@ -186,11 +231,15 @@ mod tests {
         assert_eq!(board.flaps(), 0);
         board.answered(0, Slot::Blue, 4);
         assert_eq!(board.flaps(), 1);
-        board.expect_moves(Slot::Blue);
+        board.expect_moves(Some(Slot::Blue));
         board.answered(1, Slot::Blue, 5);
         assert_eq!(board.flaps(), 1);
         board.answered(1, Slot::Green, 6);
         assert_eq!(board.flaps(), 2);
+        board.expect_moves(None);
+        board.answered(1, Slot::Blue, 7);
+        board.answered(1, Slot::Green, 8);
+        assert_eq!(board.flaps(), 2, "a candidate that is going may not be there for everybody");
     }
 
     #[test]

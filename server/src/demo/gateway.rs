@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use admin::ids;
 use admin::integrations::Integrations;
 use admin::model::{At, Edit};
 use admin::serve::Settings;
 use admin::service::apply::Options;
 use admin::service::{Actor, Control, Intent};
 use admin::store::Location;
-use admin_api::answers::{EdgeAck, RollbackRequest};
+use admin_api::answers::EdgeAck;
 use admin_api::edge::Scope;
+use admin_api::rollouts::{Rollout, StartRollout};
 use anyhow::{Context as _, anyhow, bail};
 
 use super::{ports::Claim, site};
@@ -60,7 +62,8 @@ impl Stage {
     pub(super) fn start(native: bool) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("bascule-demo-{}", admin::ids::random_id()));
         std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // A thread of its own: connections to the store are given back by tasks, which have to run also between two questions.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut stage = Self { gateways: Vec::new(), admin: None, runtime, folder, claims: Vec::new() };
         let listen = stage.claim(ADMIN_PORT)?;
         let admin = Running::start(Settings {
@@ -134,10 +137,9 @@ impl Stage {
         })
     }
 
-    /// Gives green this percentage; returns when both gateways decide by it.
-    pub(super) fn weigh(&self, percent: u32) -> anyhow::Result<()> {
+    /// Gives everybody to blue, and nothing to green.
+    pub(super) fn reset(&self) -> anyhow::Result<()> {
         let (control, actor) = (Arc::clone(self.control()), system());
-        let traffic = site::traffic(percent);
         let intent = Intent {
             app: site::APP.to_owned(),
             environment: site::ENVIRONMENT.to_owned(),
@@ -147,25 +149,47 @@ impl Stage {
             ..Intent::default()
         };
         self.runtime.block_on(async {
-            let edit = Edit::put(At::traffic(site::ENVIRONMENT), traffic);
+            let edit = Edit::put(At::traffic(site::ENVIRONMENT), site::traffic());
             let committed = control.change(&actor, intent, |_| Ok(vec![edit])).await?;
             acknowledged(&control, &committed.snapshots, committed.at).await
         })
     }
 
-    /// Takes all traffic back; the proof comes with it.
-    pub(super) fn roll_back(&self) -> anyhow::Result<Vec<EdgeAck>> {
+    /// Starts a rollout of green. From here on the control plane decides.
+    pub(super) fn roll_out(&self, step: Duration) -> anyhow::Result<()> {
         let (control, actor) = (Arc::clone(self.control()), system());
-        let request = RollbackRequest {
-            from: Some(site::GREEN_RELEASE.to_owned()),
-            reason: "the demo shows it".to_owned(),
-            ..RollbackRequest::default()
+        let request = StartRollout {
+            release: site::GREEN_RELEASE.to_owned(),
+            plan: Some(site::plan(step)),
+            reason: Some("the demo shows it".to_owned()),
+            // Every walk is taken back anew.
+            accept_quarantine: true,
+            ..StartRollout::default()
         };
-        let answer = self.runtime.block_on(control.roll_back(&actor, site::APP, site::ENVIRONMENT, &request))?;
-        if !answer.missing.is_empty() {
-            bail!("a gateway did not acknowledge the rollback");
-        }
-        Ok(answer.edges)
+        let place = (site::APP, site::ENVIRONMENT);
+        self.runtime.block_on(control.start_rollout(&actor, place, &request, false, ids::now_ms()))?;
+        Ok(())
+    }
+
+    /// The newest rollout.
+    pub(super) fn rollout(&self) -> anyhow::Result<Rollout> {
+        Ok(self.runtime.block_on(self.control().rollout(site::APP, site::ENVIRONMENT, None))?)
+    }
+
+    /// Who decides by the newest snapshot, and how long after `since` each did; waits until all do.
+    pub(super) fn proof(&self, since: Instant) -> anyhow::Result<Vec<EdgeAck>> {
+        let control = Arc::clone(self.control());
+        self.runtime.block_on(async {
+            let cached = control.app(site::APP).await?;
+            let number = cached.published.get(site::ENVIRONMENT).map_or(0, |last| last.number);
+            let scope = Scope { app: site::APP.to_owned(), environment: site::ENVIRONMENT.to_owned() };
+            let wanted = u64::try_from(number).unwrap_or(0);
+            let proof = control.hub.prove(&scope, wanted, since, Instant::now() + PATIENCE).await;
+            if !proof.missing.is_empty() {
+                bail!("a gateway did not acknowledge snapshot {number}");
+            }
+            Ok(proof.edges)
+        })
     }
 }
 

@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use admin_api::rollouts::Rollout;
 use serde_json::json;
 
 use super::{
     board::{Board, Sample},
     site,
-    walk::Change,
+    walk::{Change, Outcome},
 };
 use crate::cli::Paint;
 
@@ -61,6 +62,9 @@ pub(super) struct View {
     /// Requests per second between the last two samples.
     rate: f64,
     changes: Vec<Change>,
+    /// Where the rollout is, and what is known.
+    now: [String; 2],
+    outcome: Option<Outcome>,
     /// Lines of the picture that is on the screen.
     drawn: usize,
 }
@@ -77,6 +81,8 @@ impl View {
             sample: Sample::default(),
             rate: 0.0,
             changes: Vec::new(),
+            now: Default::default(),
+            outcome: None,
             drawn: 0,
         };
         view.begin()?;
@@ -139,6 +145,7 @@ impl View {
         if change.from == 0 {
             // A walk begins anew; the table of the last one would grow out of the screen.
             self.changes.clear();
+            self.outcome = None;
         }
         self.changes.push(change.clone());
         let measured = round(share(self.sample.served[1], &self.sample));
@@ -150,6 +157,31 @@ impl View {
                     "event": "change", "fromPercent": change.from, "toPercent": change.to, "rollback": change.rollback,
                     "measuredPercent": measured, "moved": change.moved, "lastAtOldMs": round(change.last_at_old_ms),
                     "acknowledgedMs": round(change.acknowledged_ms), "flapped": change.flapped, "edges": change.edges,
+                });
+                write(&format!("{event}\n"))
+            }
+        }
+    }
+
+    /// Keeps where the rollout is, for the picture.
+    pub(super) fn rollout(&mut self, rollout: &Rollout) {
+        let head = &rollout.head;
+        let step = head.step.map_or_else(String::new, |step| format!(" {step} of {}", head.steps));
+        let known = rollout.evidence.as_ref().map_or("", |evidence| evidence.sentence.as_str());
+        self.now = [format!("rollout: {}{step}", head.state), known.to_owned()];
+    }
+
+    /// Shows how a walk ended.
+    pub(super) fn outcome(&mut self, outcome: &Outcome) -> std::io::Result<()> {
+        self.outcome = Some(outcome.clone());
+        match self.style {
+            Style::Terminal => self.draw(0),
+            Style::Lines => write(&format!("\n{}", told(outcome, self.setting.visitors))),
+            Style::Json => {
+                let Outcome { state, sentence, verified, detected_ms, rolled_back_ms, hurt } = outcome;
+                let event = json!({
+                    "event": "outcome", "state": state, "sentence": sentence, "verified": verified,
+                    "detectedMs": detected_ms, "rolledBackMs": rolled_back_ms, "visitorsHurt": hurt,
                 });
                 write(&format!("{event}\n"))
             }
@@ -222,10 +254,18 @@ impl View {
             millis(sample.p50_us),
             millis(sample.p99_us)
         );
+        let [state, known] = &self.now;
+        if !state.is_empty() {
+            let _ = writeln!(text, "{}", paint.strong(state));
+            let _ = writeln!(text, "{}\n", cut(known));
+        }
         let _ = writeln!(text, "{}", paint.faint(HEADING));
         for change in &self.changes {
             let _ = writeln!(text, "{}", self.row(change));
             text.push_str(&acknowledgements(change));
+        }
+        if let Some(outcome) = &self.outcome {
+            let _ = write!(text, "\n{}", told(outcome, *visitors));
         }
         let hint = format!("curl -i {gateway} -H '{}: you'   ctrl-c ends", super::visitors::UNIT_HEADER);
         let _ = writeln!(text, "\n{}", paint.faint(&hint));
@@ -253,6 +293,52 @@ impl View {
 /// Over the rows: since the start, what, visitors who moved, from the command until the last request
 /// at the old release and until all workers had it, visitors who went back and forth.
 const HEADING: &str = "  time    change               moved   last at the old    all workers   flapped";
+
+/// Columns of a terminal that everybody has.
+const COLUMNS: usize = 80;
+
+/// The end of a walk in words: what was decided and why, and what it cost.
+fn told(outcome: &Outcome, visitors: usize) -> String {
+    let Outcome { state, sentence, verified, detected_ms, rolled_back_ms, hurt } = outcome;
+    let seconds = |ms: &f64| format!("{:.1} s", ms / 1000.0);
+    let mut text = wrapped(sentence);
+    let mut facts = vec![format!("{state}{}", if *verified { ", verified" } else { "" })];
+    facts.extend(detected_ms.as_ref().map(|ms| format!("time to detect {}", seconds(ms))));
+    facts.extend(rolled_back_ms.as_ref().map(|ms| format!("time to roll back {ms:.0} ms")));
+    facts.push(format!("visitors hurt {hurt} of {visitors}"));
+    for fact in facts {
+        text.push_str(&wrapped(&fact));
+    }
+    text
+}
+
+/// A text in lines that everybody has room for.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut length) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if length > 0 && length + 1 + width > COLUMNS {
+            lines.push('\n');
+            length = 0;
+        }
+        if length > 0 {
+            lines.push(' ');
+            length += 1;
+        }
+        lines.push_str(word);
+        length += width;
+    }
+    lines.push('\n');
+    lines
+}
+
+/// A line that is not longer than the terminal.
+fn cut(line: &str) -> String {
+    if line.chars().count() <= COLUMNS {
+        return line.to_owned();
+    }
+    line.chars().take(COLUMNS - 1).chain(['…']).collect()
+}
 
 /// The ports of the gateways, which all are on the loopback address.
 fn places(gateways: &[String]) -> String {
@@ -357,12 +443,22 @@ mod tests {
             flag_on: 1000,
         };
         view.rate = 99_999.0;
+        view.now = ["rollout: step 2 of 4".into(), "5xx: 31 of 1 200 requests at web-1.1.0, ".repeat(4)];
+        view.outcome = Some(Outcome {
+            state: "rolledBack".into(),
+            sentence: "All traffic goes back to stable from step: the verdict is against the candidate. ".repeat(3),
+            verified: true,
+            detected_ms: Some(2345.6),
+            rolled_back_ms: Some(12.3),
+            hurt: 31,
+        });
         view.changes = vec![change(0, 5, false), change(50, 100, false), change(100, 0, true)];
         let picture = view.picture(100);
         for line in picture.lines() {
             assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
         }
         assert!(picture.contains("100.0 %  wanted 100 %"), "{picture}");
+        assert!(picture.contains("time to detect 2.3 s\ntime to roll back 12 ms\n"), "{picture}");
     }
 
     #[test]

@@ -102,13 +102,21 @@ impl Group {
         let response = connection.send_request(request).await.ok()?;
         let status = response.status();
         let body = response.into_body().collect().await.ok()?.to_bytes();
+        if status == StatusCode::BAD_GATEWAY && self.board.is_faulty() {
+            // Their request was under way to a candidate that ended.
+            self.board.hurt(visitor);
+            return Some(());
+        }
         let slot = match body.split(|byte| *byte == b' ').next() {
             Some(b"blue") => Slot::Blue,
             Some(b"green") => Slot::Green,
             _ => return None,
         };
-        if status != StatusCode::OK {
-            return None;
+        match status {
+            StatusCode::OK => {}
+            // The fault that the demo is about; anything else is one of its own.
+            StatusCode::INTERNAL_SERVER_ERROR if slot == Slot::Green => self.board.hurt(visitor),
+            _ => return None,
         }
         self.board.answered(visitor, slot, asked_at);
         Some(())

@@ -35,7 +35,7 @@ fn look(world: &mut World, edges: &[(&str, Found)], sequence: u64) {
         let release = |release: &str, is_usable: bool, breaker_open| ReleaseHealth {
             release: release.into(),
             upstreams: 2,
-            available: if is_usable { 1 } else { 0 },
+            available: is_usable.into(),
             failing: if is_usable { 1 } else { 2 },
             breaker_open,
         };

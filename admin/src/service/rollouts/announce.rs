@@ -14,7 +14,9 @@ impl Rollout {
         decided: &Decided,
     ) -> Result<Option<Announcement>, ServiceError> {
         let transition = &decided.transition;
-        let Some(occasion) = occasion(transition) else { return Ok(None) };
+        // A step that stays the same one is none further.
+        let goes_nowhere = transition.from == transition.to && !decided.begins && !decided.pages;
+        let Some(occasion) = occasion(transition).filter(|_| !goes_nowhere) else { return Ok(None) };
         let ended = matches!(occasion, Occasion::RolledBack | Occasion::Failed);
         let went_back = occasion == Occasion::RollingBack && transition.from != transition.to;
         let detected_after_ms = decided.since.filter(|_| went_back).map(|since| transition.at.saturating_sub(since));

@@ -224,10 +224,9 @@ pub(crate) fn means(alert: &Alert, plan: &Plan, created: Ms) -> AlertMeans {
     match alert.release.as_deref() {
         Some(release) if release == plan.release => AlertMeans::CandidateFails,
         Some(release) if release == plan.stable => AlertMeans::StableFails,
-        Some(_) => AlertMeans::Told,
         // What began before the candidate had traffic is not its doing.
         None if ms(alert.starts_at_ms) >= created => AlertMeans::CandidateFails,
-        None => AlertMeans::Told,
+        Some(_) | None => AlertMeans::Told,
     }
 }
 

@@ -35,10 +35,10 @@ pub(super) fn verify(rollout: &Rollout, seen: &Seen<'_>, now: Ms) -> Option<Even
     // Who spoke during the rollout is asked; what they say counts from here on.
     let asked = words(seen.rows, state.created, now);
     let pending: Vec<&Word> = asked.iter().filter(|word| !is_good(word, since)).collect();
-    if !is_late && !(missing.is_empty() && pending.is_empty()) {
+    let good = missing.is_empty() && pending.is_empty();
+    if !is_late && !good {
         return None;
     }
-    let good = missing.is_empty() && pending.is_empty();
     let detail = if good {
         let edges = seen.proof.edges.len();
         let by_edges = format!("{} has no slot in snapshot {number}, which {edges} edges run", plan.release);

@@ -60,9 +60,7 @@ impl Context<'_> {
             let reports = report.releases.iter().filter(|one| one.release == release);
             reports.filter_map(tally).fold(Tally::default(), Tally::plus)
         };
-        if tally(&ReleaseReport::default()).is_none() {
-            return None;
-        }
+        tally(&ReleaseReport::default())?;
         let candidate = of(&self.plan.release);
         // A report that reaches over a change of weight: its requests were not shared out alike, so the releases cannot be
         // compared by it. How the candidate fared by itself counts, because a breaker may have closed by the next report.
