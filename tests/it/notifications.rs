@@ -1,5 +1,6 @@
 //! Whom a control plane tells of what happens, over sockets: stand-ins take what Slack, PagerDuty and a webhook would get.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -155,7 +156,8 @@ fn base64_to_hex(text: &str) -> String {
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            hex.push_str(&format!("{:02x}", held >> bits & 0xff));
+            // Writing to a text cannot fail.
+            let _ = write!(hex, "{:02x}", held >> bits & 0xff);
         }
     }
     hex

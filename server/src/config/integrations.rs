@@ -123,12 +123,11 @@ impl Reader<'_> {
         let known = || Occasion::ALL.into_iter().map(Occasion::as_str);
         let mut events = Vec::new();
         for name in names {
-            match Occasion::ALL.into_iter().find(|one| one.as_str() == name) {
-                Some(occasion) => events.push(occasion),
-                None => {
-                    let help = did_you_mean(name, known());
-                    self.problem(at, "events", format!("`{name}` is no event{help}"));
-                }
+            if let Some(occasion) = Occasion::ALL.into_iter().find(|one| one.as_str() == name) {
+                events.push(occasion);
+            } else {
+                let help = did_you_mean(name, known());
+                self.problem(at, "events", format!("`{name}` is no event{help}"));
             }
         }
         Some(events)

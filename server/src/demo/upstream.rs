@@ -96,12 +96,11 @@ async fn serve(listener: TcpListener, release: Release) {
 async fn faulty(request: &Request<Incoming>, release: &Release, number: u64) -> io::Result<Response<Full<Bytes>>> {
     let mut response = answer(request, release.slot, &release.board);
     match release.shows() {
-        Fault::None => {}
         Fault::Errors if number.is_multiple_of(ONE_IN) => {
             release.board.showed_fault();
             *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         }
-        Fault::Errors => {}
+        Fault::Errors | Fault::None => {}
         Fault::Latency => {
             release.board.showed_fault();
             tokio::time::sleep(SLOW).await;

@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// Every visitor comes back within a second or so; one who has not after this long never will.
 const SETTLE: Duration = Duration::from_secs(20);
 /// No step of a demo takes longer.
-const STUCK: Duration = Duration::from_secs(120);
+const STUCK: Duration = Duration::from_mins(2);
 
 /// What one change did.
 #[derive(Debug, Clone, PartialEq)]
