@@ -292,6 +292,12 @@ impl Evidence {
         if arm == Arm::Candidate { self.units.candidate } else { self.units.stable }
     }
 
+    /// Distinct units by arm, where edges reported all of them; 0 where a sample is named: a unit counts where it came first,
+    /// and a rising weight moves it on.
+    pub(crate) fn all_units(&self, arm: Arm) -> u64 {
+        if self.exposed.is_empty() { self.units(arm) } else { 0 }
+    }
+
     /// Distinct units that met a failure of the candidate; at the level of requests, failed requests of it.
     pub fn hurt(&self) -> u64 {
         match (self.policy.level, self.tracks.first()) {

@@ -163,7 +163,7 @@ impl Evidence {
         let of_units = self.policy().level == Level::Unit;
         let seen = |arm| {
             self.track(measure).map_or_else(Tally::default, |track| {
-                if of_units { track.of_units(arm, self.units(arm)) } else { track.counts().of(arm) }
+                if of_units { track.of_units(arm, self.all_units(arm)) } else { track.counts().of(arm) }
             })
         };
         let (candidate, stable) = (seen(Arm::Candidate), seen(Arm::Stable));
@@ -194,7 +194,7 @@ impl Evidence {
             let bad = |tally: Tally, units| if by_units { Tally { bad: units, ..tally } } else { tally };
             (bad(counts.candidate, candidate), bad(counts.stable, stable))
         });
-        let units = [Arm::Candidate, Arm::Stable].map(|arm| track.of_units(arm, self.units(arm)));
+        let units = [Arm::Candidate, Arm::Stable].map(|arm| track.of_units(arm, self.all_units(arm)));
         let known = |candidate: Tally, stable: Tally| candidate.total > 0 && stable.total > 0;
         let ways = ways.into_iter().chain(by_units.then_some((units[0], units[1])));
         let mut ways = ways.filter(|&(candidate, stable)| known(candidate, stable)).peekable();
