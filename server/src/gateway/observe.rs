@@ -3,7 +3,7 @@
 //!
 //! One board per environment, shared by all workers. Invariant: a request that went well and was not slow costs two relaxed
 //! loads and no write; what a board keeps is bounded, and what finds no room is dropped without a look at which release it
-//! was, so that no release looks better for it. Which unit a request is of is worked out in [`mod@unit`], only when it matters.
+//! was, so that no release looks better for it. Which unit a request is of is worked out in `unit`, only when it matters.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
