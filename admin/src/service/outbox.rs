@@ -1,9 +1,10 @@
 //! Telling: what happened is written down with the decision, and sent from there until somebody has taken it.
 //!
 //! Invariants: a notification is in the transaction of what it is about, so neither is without the other; it is sent at least
-//! once, under the same id however often; what is told to one destination is told in order, and one that does not answer
-//! delays no other. Secrets are read when something is sent and are in no row.
+//! once, under the same id however often; what is told of an environment to one destination is told in order, and neither
+//! one that does not answer nor another environment is in the way of others. Secrets are read when something is sent and are in no row.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -131,18 +132,26 @@ impl Control {
     /// Sends what is due to a destination, in order, until something has to wait.
     pub async fn deliver(&self, destination: &str, now: i64) -> Result<(), ServiceError> {
         let rows = self.store.read().await?.due(destination, now, MOST_DUE).await?;
+        // What has to wait holds up what is told of the same environment, and of no other.
+        let mut waiting = BTreeSet::new();
         for row in rows {
-            let Some(mut row) = self.claim(row, now).await? else { return Ok(()) };
+            let place = (row.app.clone(), row.environment.clone());
+            if waiting.contains(&place) {
+                continue;
+            }
+            let Some(mut row) = self.claim(row, now).await? else {
+                waiting.insert(place);
+                continue;
+            };
             let sent = self.send(&row).await;
             row.attempts += 1;
             let is_late = now - row.created_at > PATIENCE_MS;
-            let mut goes_on = true;
             (row.state, row.next_at, row.error) = match sent {
                 Sent::Taken => (DELIVERED.to_owned(), None, None),
                 Sent::Refused(error) => (GIVEN_UP.to_owned(), None, Some(error)),
                 Sent::Later(error, _) if is_late => (GIVEN_UP.to_owned(), None, Some(error)),
                 Sent::Later(error, after) => {
-                    goes_on = false;
+                    waiting.insert(place);
                     let pause = after.map_or_else(|| pause_ms(row.attempts), clamp_ms);
                     (WAITING.to_owned(), Some(ids::now_ms().max(now) + pause), Some(error))
                 }
@@ -154,9 +163,6 @@ impl Control {
             let mut tx = self.store.write().await?;
             tx.update_outbox(&row).await?;
             tx.commit().await?;
-            if !goes_on {
-                return Ok(());
-            }
         }
         Ok(())
     }
@@ -207,7 +213,7 @@ impl Control {
     /// Takes a row for this process, if nobody else has it and nothing before it waits.
     async fn claim(&self, row: OutboxRow, now: i64) -> Result<Option<OutboxRow>, ServiceError> {
         let mut tx = self.store.write().await?;
-        if tx.waits_before(&row.destination, row.id).await? > 0 {
+        if tx.waits_before(&row).await? > 0 {
             return Ok(None);
         }
         let current = tx.notification(row.id).await?;

@@ -15,10 +15,11 @@ impl View {
         self.all(SQL, values![destination, now, limit], row).await
     }
 
-    /// How many wait for a destination before this one: those go first.
-    pub async fn waits_before(&mut self, destination: &str, id: i64) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM outbox WHERE destination = $1 AND id < $2 AND next_at IS NOT NULL";
-        self.session.one(SQL, values![destination, id]).await?.integer()
+    /// How many of the same environment wait for a destination before this one: those go first.
+    pub async fn waits_before(&mut self, row: &OutboxRow) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM outbox WHERE destination = $1 AND app = $2 AND environment = $3 \
+            AND id < $4 AND next_at IS NOT NULL";
+        self.session.one(SQL, values![&row.destination, &row.app, &row.environment, row.id]).await?.integer()
     }
 
     /// One of them.
